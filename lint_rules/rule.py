@@ -1,0 +1,181 @@
+"""What a rule is, what it reports, and the examples that it carries.
+
+A rule is one file in `lint_rules/rules/`. Its tests, its page, `--explain` and the bytes prefilter are derived from
+that file: nothing else is edited when a rule is added. Findings hold text and numbers only, never a syntax node, so
+that a file's tree can be dropped as soon as the file is done, and a finding can cross a process or be cached.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lint_rules.engine import Context
+
+DOCS_URL = "https://pytest-ckpt.readthedocs.io/en/latest/reference/rules/"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Edit:
+    """Replace one span of a source by other text.
+
+    Lines count from 1 and columns from 1, in characters; the end is exclusive.
+    """
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Edits that remedy one finding.
+
+    Attributes:
+        edits: Spans to replace; they do not overlap.
+        safe: Whether the program's meaning stays the same wherever it already worked.
+        imports: Modules that the new text needs, such as `"torch"`, added once where they are missing.
+    """
+
+    edits: tuple[Edit, ...]
+    safe: bool
+    imports: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the fix as the JSON output has it."""
+        return {
+            "safe": self.safe,
+            "imports": list(self.imports),
+            "edits": [
+                {
+                    "line": edit.line,
+                    "column": edit.column,
+                    "end_line": edit.end_line,
+                    "end_column": edit.end_column,
+                    "text": edit.text,
+                }
+                for edit in self.edits
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault at one place.
+
+    Attributes:
+        code: The rule's code, `CKP` and three digits.
+        name: The rule's name in words, such as `missing-eval`.
+        path: The file as the user named it, or as it was found below a folder that the user named.
+        line: Line where the call or assignment begins, from 1; inside the cell for a notebook.
+        column: Column in characters, from 1.
+        end_line: Line of the end.
+        end_column: Column behind the last character.
+        message: Fault, consequence and remedy in one sentence or two.
+        fix: The remedy as edits, where there is one.
+        cell: The notebook cell, counted from 0 over code and prose cells alike; None outside notebooks.
+    """
+
+    code: str
+    name: str
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    message: str
+    fix: Fix | None = None
+    cell: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the rule's page."""
+        return f"{DOCS_URL}{self.code}.html"
+
+    @property
+    def place(self) -> tuple[str, int, int, int, str]:
+        """What findings are sorted by: path, cell, line, column, code."""
+        return (self.path, -1 if self.cell is None else self.cell, self.line, self.column, self.code)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the finding as an object of the JSON output; `cell` is present for notebooks only."""
+        record: dict[str, Any] = {
+            "code": self.code,
+            "name": self.name,
+            "path": self.path,
+            "line": self.line,
+            "column": self.column,
+            "end_line": self.end_line,
+            "end_column": self.end_column,
+            "message": self.message,
+            "url": self.url,
+            "fix": self.fix.as_dict() if self.fix else None,
+        }
+        if self.cell is not None:
+            record["cell"] = self.cell
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A piece of code that a rule must report, or must not.
+
+    Attributes:
+        code: The source; it is dedented.
+        lines: Lines that must be reported, in order. Empty for code that must stay silent.
+        fixed: The source after every fix was applied, where the rule has one.
+        settings: Settings of `[tool.ckpt-lint]` that the example needs, such as `{"target-torch": "2.6"}`.
+        why: What the example shows; becomes part of the test's name.
+    """
+
+    code: str
+    why: str
+    lines: tuple[int, ...] = ()
+    fixed: str | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The dedented code, with a final newline."""
+        return inspect.cleandoc(self.code) + "\n"
+
+
+class Rule(ABC):
+    """One rule of the linter. The class docstring is the rule's page, in MyST Markdown.
+
+    Attributes:
+        code: `CKP` and three digits; the file's name is the code in lower case.
+        name: The name in words.
+        summary: One line for tables: what it finds.
+        default: Whether it is on unless it is asked for.
+        needs: Alternatives of bytes for the prefilter: a source is parsed for this rule if all tokens of at least one
+            alternative occur in it.
+        invalid: Code that it reports; the first one is the page's Example, its `fixed` the page's Use instead.
+        valid: Code that it leaves alone.
+    """
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    default: ClassVar[bool] = True
+    needs: ClassVar[tuple[tuple[bytes, ...], ...]]
+    invalid: ClassVar[tuple[Example, ...]]
+    valid: ClassVar[tuple[Example, ...]]
+
+    @abstractmethod
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report what is wrong in one source.
+
+        Args:
+            context: The source's regions with their names resolved and their objects followed.
+
+        Yields:
+            Findings, in any order; the engine sorts them and drops those that are suppressed.
+        """
