@@ -1,0 +1,342 @@
+"""Finds which attribute makes the outputs differ when a loaded module holds the saved state.
+
+What was not saved is transplanted from the source into the loaded module, all of it at first; if the outputs then
+agree, it is reduced by delta debugging to the smallest set that still makes them agree. Only attributes in that set
+are named. What changes nothing, such as a debug counter or a constant, is never in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from pytest_ckpt.compare import describe, entries, equal, storage_address
+from pytest_ckpt.moment import Moment, attributes, duplicate, modules_within, reachable
+from pytest_ckpt.outputs import ForwardError, Runner, first_difference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from torch import Tensor
+
+Kind = Literal["attribute", "submodule", "buffer", "derived", "config", "unknown"]
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """What makes the outputs differ.
+
+    Attributes:
+        key: Fully qualified name of the attribute or buffer; of the first submodule that differs where none was found.
+        kind: What it is: an `attribute`, unregistered `submodule`s, a non-persistent `buffer`, a value `derived` from
+            the state when the module was built, a `config` value that the loader built differently, or `unknown`.
+        expected: The value on the saving side, described.
+        actual: The value on the loading side, described.
+        type: Name of the value's type on the saving side.
+        place: Where the outputs differ, and how.
+    """
+
+    key: str
+    kind: Kind
+    expected: str
+    actual: str
+    type: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    path: str
+    name: str
+    where: Literal["attributes", "_parameters", "_buffers"]
+    expected: Any
+    actual: Any
+
+    @property
+    def key(self) -> str:
+        return ".".join(filter(None, (self.path, self.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What came of a search.
+
+    Attributes:
+        culprits: What makes the outputs differ; empty where nothing has to be named.
+        reason: Why the outputs could not be judged; empty if they could.
+    """
+
+    culprits: tuple[Culprit, ...] = ()
+    reason: str = ""
+
+
+def attribute_outputs(  # noqa: PLR0913 -- the two sides, each at its point, and how to run them
+    source: Moment,
+    source_module: nn.Module,
+    loaded_module: nn.Module,
+    state: Mapping[str, Tensor],
+    carried: Collection[str],
+    runner: Runner,
+    make: Callable[[], nn.Module],
+) -> Attribution:
+    """Compare the outputs of two modules and name what makes them differ.
+
+    Args:
+        source: The source at the point where it was saved.
+        source_module: The source; it is brought back to that point.
+        loaded_module: The loaded module, which has not run since it was loaded.
+        state: The source's tensors of those entries that differ; they are accounted for elsewhere.
+        carried: Names of the entries that the state carries, which are no candidates therefore.
+        runner: Runs forward.
+        make: Gives a fresh module, to learn what is derived at construction.
+
+    Returns:
+        The culprits, or why there can be none.
+    """
+    loaded = Moment(loaded_module)
+    try:
+        reference = _repeatable(source, source_module, runner)
+    except ForwardError as error:
+        return Attribution(reason=f"forward of the saved module raised {error}")
+    if reference is None:
+        return Attribution(
+            reason="forward gives other outputs on the same inputs, state and seed, so outputs were not compared"
+        )
+    search = _Search(source, loaded, source_module, loaded_module, state, runner, reference)
+    place = search.difference(())
+    if place is None:
+        return Attribution()
+    loaded_again = search.difference(())
+    if loaded_again is None:
+        return Attribution(reason="outputs of the loaded module differ from run to run, so they were not compared")
+    candidates = _candidates(source, loaded, source_module, carried)
+    if search.difference(candidates) is not None:
+        return Attribution((search.unknown(place),))
+    smallest = _smallest(candidates, lambda subset: search.difference(subset) is None)
+    derived = _derived(make) if smallest else frozenset()
+    fresh = _fresh_attributes(make) if smallest else {}
+    return Attribution(tuple(_culprit(one, place, derived, fresh) for one in smallest))
+
+
+def _repeatable(moment: Moment, module: nn.Module, runner: Runner) -> Any:
+    """Run forward twice from one point; give the outputs, or None where the two differ."""
+    moment.restore()
+    first = runner(module)
+    moment.restore()
+    second = runner(module)
+    moment.restore()
+    return None if first_difference(first, second) else (first,)
+
+
+class _Search:
+    def __init__(  # noqa: PLR0913, PLR0917 -- the two sides, each at its point, and how to run them
+        self,
+        source: Moment,
+        loaded: Moment,
+        source_module: nn.Module,
+        loaded_module: nn.Module,
+        state: Mapping[str, Tensor],
+        runner: Runner,
+        reference: tuple[Any],
+    ) -> None:
+        self._source, self._loaded = source, loaded
+        self._source_module, self._module = source_module, loaded_module
+        self._state, self._runner, self._reference = state, runner, reference
+
+    def difference(self, transplants: Sequence[_Candidate]) -> str | None:
+        """Run the loaded module with the state and these candidates transplanted; say where outputs still differ."""
+        self._transplant(transplants)
+        try:
+            return first_difference(self._reference[0], self._runner(self._module))
+        except ForwardError as error:
+            return f"forward of the loaded module raised {error}"
+        finally:
+            self._loaded.restore()
+
+    def _transplant(self, transplants: Sequence[_Candidate]) -> None:
+        self._source.restore()
+        self._loaded.restore()
+        modules = reachable(self._module)
+        for name, saved in self._state.items():
+            path, _, last = name.rpartition(".")
+            owner = modules.get(path)
+            if owner is not None:
+                registry = owner._parameters if last in owner._parameters else owner._buffers  # noqa: SLF001 -- replaces the object
+                registry[last] = duplicate(saved)
+        keep = {id(one): one for one in reachable(self._source_module).values()}
+        for candidate in transplants:
+            owner = modules.get(candidate.path)
+            if owner is None:
+                continue
+            if candidate.where != "attributes":
+                getattr(owner, candidate.where)[candidate.name] = duplicate(candidate.expected)
+            elif candidate.expected is _ABSENT:
+                owner.__dict__.pop(candidate.name, None)
+            else:
+                owner.__dict__[candidate.name] = duplicate(candidate.expected, keep)
+
+    def unknown(self, place: str) -> Culprit:
+        """Name the first submodule whose outputs differ, where no attribute explains it."""
+        self._source.restore()
+        expected = _trace(self._source_module, self._runner)
+        self._source.restore()
+        self._transplant(())
+        actual = _trace(self._module, self._runner)
+        self._loaded.restore()
+        for name, outputs in expected.items():
+            if name in actual and (found := first_difference(outputs, actual[name])) is not None:
+                return Culprit(name, "unknown", "", "", "", f"{name}: {found}")
+        return Culprit(type(self._module).__name__, "unknown", "", "", "", place)
+
+
+def _trace(module: nn.Module, runner: Runner) -> dict[str, Any]:
+    """Run forward and give the first outputs of each submodule, in the order in which they finish."""
+    seen: dict[str, Any] = {}
+    handles = [
+        one.register_forward_hook(
+            lambda _module, _inputs, outputs, name=name: seen.setdefault(name, duplicate(outputs)) and None
+        )
+        for name, one in module.named_modules()
+        if name
+    ]
+    try:
+        runner(module)
+    except ForwardError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _candidates(
+    source: Moment, loaded: Moment, source_module: nn.Module, carried: Collection[str]
+) -> tuple[_Candidate, ...]:
+    """List what differs between the two sides and is not in the state: attributes, unsaved buffers and parameters."""
+    registered = {id(one) for one in source_module.modules()}
+    owners = reachable(source_module)
+    found = []
+    for path, held in source.attributes.items():
+        if path not in loaded.attributes or id(owners[path]) not in registered:
+            continue  # what an unregistered submodule holds is transplanted with the attribute that holds it
+        theirs = loaded.attributes[path]
+        for name in dict.fromkeys((*held, *theirs)):
+            expected, actual = held.get(name, _ABSENT), theirs.get(name, _ABSENT)
+            inside = modules_within(expected)
+            if inside and all(id(one) in registered for one in inside):
+                continue
+            if not equal(expected, actual):
+                found.append(_Candidate(path, name, "attributes", expected, actual))
+        for name, tensor in source.tensors[path].items():
+            actual = loaded.tensors[path].get(name, _ABSENT)
+            one = _Candidate(path, name, _registry_of(owners[path], name), tensor, actual)
+            if one.key not in carried and not equal(tensor, actual):
+                found.append(one)
+    return tuple(found)
+
+
+def _registry_of(owner: nn.Module, name: str) -> Literal["_parameters", "_buffers"]:
+    return "_parameters" if name in owner._parameters else "_buffers"  # noqa: SLF001 -- the registry is what is asked for
+
+
+def _smallest(
+    candidates: Sequence[_Candidate], explains: Callable[[Sequence[_Candidate]], bool]
+) -> tuple[_Candidate, ...]:
+    """Reduce a set that explains the difference to one of which no part can be left out (ddmin, Zeller 2002)."""
+    kept, parts = list(candidates), 2
+    while len(kept) > 1:
+        size = -(-len(kept) // parts)
+        chunks = [kept[start : start + size] for start in range(0, len(kept), size)]
+        for chunk in chunks:
+            rest = [one for one in kept if one not in chunk]
+            if explains(rest):
+                kept, parts = rest, max(parts - 1, 2)
+                break
+        else:
+            if parts >= len(kept):
+                break
+            parts = min(parts * 2, len(kept))
+    return tuple(kept)
+
+
+def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[str, Any]) -> Culprit:
+    kind: Kind = "attribute"
+    if modules_within(one.expected):
+        kind = "submodule"
+    elif one.key in derived:
+        kind = "derived"
+    elif one.where == "_buffers":
+        kind = "buffer"
+    elif isinstance(one.expected, (bool, int, float, str)) and one.key in fresh and equal(fresh[one.key], one.expected):
+        kind = "config"
+    absent = "not set"
+    return Culprit(
+        one.key,
+        kind,
+        absent if one.expected is _ABSENT else describe(one.expected),
+        absent if one.actual is _ABSENT else describe(one.actual),
+        "" if one.expected is _ABSENT else type(one.expected).__name__,
+        place,
+    )
+
+
+def _fresh_attributes(make: Callable[[], nn.Module]) -> dict[str, Any]:
+    return {
+        ".".join(filter(None, (path, name))): value
+        for path, one in reachable(make()).items()
+        for name, value in attributes(one).items()
+    }
+
+
+class _Provenance(TorchDispatchMode):
+    """Records, for every storage that is written while it is active, the storages that its values came from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origins: dict[int, set[int]] = {}
+        self.numbers: list[tuple[Any, set[int]]] = []
+        self._alive: list[Any] = []  # an address must not be used again while it is recorded
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        read: set[int] = set()
+        for leaf in tree_leaves((args, kwargs or {})):
+            address = storage_address(leaf)
+            if address:
+                self._alive.append(leaf)
+                read |= {address} | self.origins.get(address, set())
+        for leaf in tree_leaves(result):
+            address = storage_address(leaf)
+            if address:
+                self._alive.append(leaf)
+                self.origins.setdefault(address, set()).update(read - {address})
+            elif isinstance(leaf, (bool, int, float)):
+                self.numbers.append((leaf, read))
+        return result
+
+
+def _derived(make: Callable[[], nn.Module]) -> frozenset[str]:
+    """Name the attributes and non-persistent buffers that a constructor computes from the module's saved state."""
+    record = _Provenance()
+    with record:
+        module = make()
+    state = {storage_address(tensor) for tensor in entries(module).values()} - {0}
+    found = set()
+    for path, one in reachable(module).items():
+        buffers = {name: one._buffers.get(name) for name in one._non_persistent_buffers_set}  # noqa: SLF001 -- no public way
+        for name, value in {**attributes(one), **buffers}.items():
+            if isinstance(value, torch.Tensor):
+                came_from = record.origins.get(storage_address(value), set())
+            elif isinstance(value, float):
+                came_from = set().union(*(read for number, read in record.numbers if number == value))
+            else:
+                continue
+            if came_from & state:
+                found.add(".".join(filter(None, (path, name))))
+    return frozenset(found)

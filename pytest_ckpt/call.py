@@ -1,0 +1,106 @@
+"""One call of a checking function: its arguments, checked, and the user's callables with their faults named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import nn
+
+from pytest_ckpt.compare import describe, entries, storages
+from pytest_ckpt.findings import UsageError
+from pytest_ckpt.outputs import Runner, where
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+Mode = Literal["eval", "train"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one call of `check_module`, and the user's callables with their faults reported by name."""
+
+    make: Callable[[], nn.Module]
+    runner: Runner
+    prepare: Callable[[Any], Any] | None
+    mode: Mode
+    save: Callable[[Any, Path], Any] | None
+    load: Callable[[Path], Any] | None
+    load_state: Callable[[Any, Any], Any] | None
+    allow_missing: tuple[str, ...]
+    allow_unexpected: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("make", "prepare", "save", "load", "load_state"):
+            value = getattr(self, name)
+            if isinstance(value, nn.Module) and name == "make":
+                raise UsageError(
+                    f"make is a module, a {type(value).__name__}: give something that builds a fresh one each time, "
+                    f"such as lambda: {type(value).__name__}(...)"
+                )
+            if not callable(value) and (value is not None or name == "make"):
+                raise UsageError(f"{name} must be callable, but {value!r} was given")
+        if self.mode not in {"eval", "train"}:
+            raise UsageError(f"mode must be 'eval' or 'train', but {self.mode!r} was given")
+
+    def build(self) -> nn.Module:
+        """Call the factory.
+
+        Raises:
+            UsageError: It raised, or gave something else than a module.
+        """
+        try:
+            module = self.make()
+        except Exception as error:
+            raise UsageError(
+                f"make() raised {where(error)}: it must build a module when called with no arguments"
+            ) from None
+        if not isinstance(module, nn.Module):
+            raise UsageError(
+                f"make() gave {describe(module)}, not a torch.nn.Module: return the module itself, freshly built"
+            )
+        return module
+
+    def build_apart(self, other: nn.Module) -> nn.Module:
+        """Call the factory and make sure that it gives another module than before.
+
+        Raises:
+            UsageError: It gave the same module, or one that shares parameters with it.
+        """
+        module = self.build()
+        shared = storages(entries(module)).keys() & storages(entries(other)).keys()
+        if module is other or shared:
+            what = "the same module" if module is other else "modules that share parameters"
+            raise UsageError(
+                f"make() gave {what} twice ({type(module).__name__}): build a new module inside it, "
+                f"such as lambda: {type(module).__name__}(...), so that saving and loading have two to work with"
+            )
+        return module
+
+    def allowed(self, key: str) -> bool:
+        """Whether an entry need not come back, or may come although nobody has it."""
+        return any(fnmatchcase(key, pattern) for pattern in (*self.allow_missing, *self.allow_unexpected))
+
+    def put(self, module: nn.Module, state: Any) -> None:
+        """Load a state into a module the way the user does, tolerating only what is allowed.
+
+        Raises:
+            Exception: Whatever that way raises.
+        """
+        if self.load_state is not None:
+            self.load_state(module, state)
+        elif not self.allow_missing and not self.allow_unexpected:
+            module.load_state_dict(state)
+        else:
+            result = module.load_state_dict(state, strict=False)
+            missing = [key for key in result.missing_keys if not _matches(key, self.allow_missing)]
+            unexpected = [key for key in result.unexpected_keys if not _matches(key, self.allow_unexpected)]
+            if missing or unexpected:
+                raise RuntimeError(f"Missing key(s) in state_dict: {missing}. Unexpected key(s): {unexpected}.")
+
+
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)

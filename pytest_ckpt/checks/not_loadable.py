@@ -1,0 +1,110 @@
+"""Check: a checkpoint that its own class cannot load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import nn
+
+from pytest_ckpt.checks import Case, Check, Stage
+from pytest_ckpt.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_ckpt.trip import Trip
+
+
+class NotLoadable(Check):
+    """A fresh module cannot load what a used one of the same class has saved.
+
+    ## What it checks
+
+    Loading raises: a key is missing or unexpected, a shape does not fit, a parameter cannot be written, extra state is not
+    taken back.
+
+    ## Why it matters
+
+    It shows on the day when the checkpoint is needed. A buffer that is None until the first fit, a memory bank that grows,
+    a projection that the first forward creates: all of them save well.
+
+    ## How it is found
+
+    The file is loaded strictly into a freshly built module. What the error is about is named entry by entry.
+
+    ## What to do
+
+    Give every entry its final shape in `__init__`; where that is not possible, make it fit in a
+    `register_load_state_dict_pre_hook`. A `get_extra_state` needs its `set_extra_state`.
+
+    ## References
+
+    - [torch.nn.Module.load_state_dict](https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html)
+    - [pytorch/pytorch#8104](https://github.com/pytorch/pytorch/issues/8104)
+    """
+
+    name: ClassVar[str] = "not-loadable"
+    summary: ClassVar[str] = "a fresh module refuses the checkpoint of a used one"
+    stage: ClassVar[Stage] = Stage.LOAD
+
+    def run(self, trip: Trip) -> Iterator[Finding]:
+        if not trip.load_error or trip.device_refused:
+            return
+        for one in trip.blamed:
+            yield Finding(
+                self.name,
+                one.key,
+                f"loading raised {trip.short_load_error}",
+                _hint(one.key, one.actual),
+                one.expected,
+                one.actual,
+            )
+        if not trip.blamed:
+            yield Finding(
+                self.name,
+                type(trip.source).__name__,
+                f"loading raised {trip.load_error}",
+                "make load accept what save wrote: the two must agree on keys, shapes and types",
+            )
+
+    @staticmethod
+    def failing() -> Case:
+        return Case(_FilledByFit, key="centers", arguments={"prepare": _FilledByFit.fit})
+
+    @staticmethod
+    def passing() -> Case:
+        return Case(_ShapedAtOnce, arguments={"prepare": _ShapedAtOnce.fit})
+
+
+def _hint(key: str, actual: str) -> str:
+    name = key.rpartition(".")[2]
+    if name == "_extra_state":
+        return "define set_extra_state(state) beside get_extra_state()"
+    if actual.startswith("no such entry"):
+        return (
+            f'self.register_buffer("{name}", torch.zeros(...)) in __init__, or create it in a load_state_dict pre-hook'
+        )
+    return f'give "{name}" its final shape in __init__, or resize it in a load_state_dict pre-hook'
+
+
+class _FilledByFit(nn.Module):
+    centers: torch.Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centers", None)
+
+    def fit(self) -> None:
+        self.centers = torch.rand(4, 3)
+
+
+class _ShapedAtOnce(nn.Module):
+    centers: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centers", torch.zeros(4, 3))
+
+    def fit(self) -> None:
+        self.centers = torch.rand(4, 3)

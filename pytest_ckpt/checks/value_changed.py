@@ -1,0 +1,99 @@
+"""Check: a value that comes back different."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+
+from pytest_ckpt.checks import Case, Check, Stage
+from pytest_ckpt.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_ckpt.trip import Trip
+
+
+class ValueChanged(Check):
+    """An entry comes back with other values than it was saved with.
+
+    ## What it checks
+
+    Every entry, bit for bit: NaN equals the same NaN, -0.0 is not 0.0. What is compared are the live tensors of both
+    modules, not two state_dicts, so a hook that changes a value on the way out must undo it on the way in.
+
+    ## Why it matters
+
+    A weight that is transposed, shifted by one, rounded to half precision or put into its neighbour's place still has the
+    right name, shape and dtype.
+
+    ## How it is found
+
+    By comparing the integers that the bits stand for, after loading into a fresh module.
+
+    ## What to do
+
+    Make the load hook the exact inverse of the save hook, and copy by name, not by position.
+
+    ## References
+
+    - [pytorch/pytorch#75287](https://github.com/pytorch/pytorch/issues/75287)
+    - [pytorch/pytorch#8282](https://github.com/pytorch/pytorch/issues/8282)
+    """
+
+    name: ClassVar[str] = "value-changed"
+    summary: ClassVar[str] = "an entry comes back with other bits"
+    stage: ClassVar[Stage] = Stage.VALUES
+
+    def run(self, trip: Trip) -> Iterator[Finding]:
+        for one in trip.of_category(self.name):
+            rounded = one.key in trip.rounded
+            yield Finding(
+                self.name,
+                one.key,
+                ("the value was rounded to a narrower dtype and back" if rounded else "the value came back different")
+                + (f": {one.detail}" if one.detail else ""),
+                "save the entry in its own dtype"
+                if rounded
+                else "make loading the exact inverse of saving, entry by entry",
+                one.expected,
+                one.actual,
+            )
+
+    @staticmethod
+    def failing() -> Case:
+        return Case(_Shifted, key="weight", arguments={"inputs": torch.ones(2, 3)})
+
+    @staticmethod
+    def passing() -> Case:
+        return Case(_ShiftedAndBack, arguments={"inputs": torch.ones(2, 3)})
+
+
+class _Shifted(nn.Module):
+    """Stores its weight as one plus an offset, and saves the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3))
+        self.register_state_dict_post_hook(_add_one)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (1 + self.weight)
+
+
+class _ShiftedAndBack(_Shifted):
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.weight.fill_(0.5)  # one more and one less is exact for it
+        self.register_load_state_dict_pre_hook(_subtract_one)
+
+
+def _add_one(_module: Any, state: Any, prefix: str, _metadata: Any) -> None:
+    state[f"{prefix}weight"] = state[f"{prefix}weight"].to(torch.float64) + 1
+
+
+def _subtract_one(_module: Any, state: Any, prefix: str, *_rest: Any) -> None:
+    state[f"{prefix}weight"] = state[f"{prefix}weight"] - 1

@@ -1,0 +1,247 @@
+"""Runs a module on the given inputs, always with the same randomness, and compares what comes out.
+
+Outputs are compared by bits first and then within a few units in the last place: two runs of one kernel on differently
+aligned memory may differ there, and a difference of that size is not lost state.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+import traceback
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pytest_ckpt.compare import bits_equal, describe, spread
+from pytest_ckpt.findings import UsageError
+from pytest_ckpt.moment import duplicate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+SEED = 20_031
+_DEPTH = 12
+_NOT_THE_USERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
+_UNITS_IN_LAST_PLACE = {torch.float64: 64, torch.float32: 32, torch.bfloat16: 1, torch.float16: 2}
+
+
+class ForwardError(Exception):
+    """Forward raised; the message has the exception's type, text and place in the user's code."""
+
+
+@contextmanager
+def same_randomness(seed: int = SEED) -> Iterator[None]:
+    """Seed the generators of torch, `random` and, where it is loaded, NumPy; give them back as they were."""
+    numpy = sys.modules.get("numpy")
+    python_state = random.getstate()
+    numpy_state = numpy.random.get_state() if numpy else None
+    accelerators = _accelerators()
+    with torch.random.fork_rng(devices=accelerators, device_type=_accelerator_type()):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        if numpy:
+            numpy.random.seed(seed)  # noqa: NPY002 -- the legacy global generator is the one that modules use
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            if numpy:
+                numpy.random.set_state(numpy_state)  # noqa: NPY002 -- as above
+
+
+def _accelerator_type() -> str:
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return device.type if device is not None else "cuda"
+
+
+def _accelerators() -> list[int]:
+    return list(range(torch.accelerator.device_count())) if torch.accelerator.is_available() else []
+
+
+class Runner:
+    """Calls a module on fresh copies of one set of inputs.
+
+    Attributes:
+        given: Whether there are inputs at all.
+    """
+
+    def __init__(self, inputs: Any) -> None:
+        """Take the inputs.
+
+        Args:
+            inputs: A tensor or another object (the one positional argument), a tuple (positional arguments), a dict
+                (keyword arguments), or a callable that gives one of these; it is called once. None: no forward.
+
+        Raises:
+            UsageError: The callable raised.
+        """
+        if inspect.isroutine(inputs) or isinstance(inputs, (partial, type)):
+            try:
+                inputs = inputs()
+            except Exception as error:
+                raise UsageError(
+                    f"inputs() raised {where(error)}: give a callable that takes nothing and returns what forward takes"
+                ) from None
+        self.given = inputs is not None
+        self._inputs = inputs
+        self._grad = False
+
+    def __call__(self, module: nn.Module, device: str = "cpu") -> Any:
+        """Run forward and give a copy of its outputs that nothing else holds.
+
+        Gradients are off unless forward needs them. The module's own mode is left as it is.
+
+        Raises:
+            ForwardError: It raised with gradients off and on.
+        """
+        if not self._grad:
+            try:
+                return self._run(module, device, grad=False)
+            except Exception:  # noqa: BLE001 -- whatever it is, a forward that differentiates deserves a second try
+                self._grad = True
+        try:
+            return self._run(module, device, grad=True)
+        except Exception as error:
+            self._grad = False
+            raise ForwardError(where(error)) from None
+
+    def _run(self, module: nn.Module, device: str, *, grad: bool) -> Any:
+        inputs = duplicate(self._inputs)
+        if device != "cpu":
+            inputs = moved(inputs, device)
+        with same_randomness(), torch.set_grad_enabled(grad):
+            if isinstance(inputs, dict):
+                outputs = module(**inputs)
+            elif isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
+                outputs = module(*inputs)
+            else:
+                outputs = module(inputs)
+            return duplicate(outputs)
+
+    def describe(self) -> str:
+        """Describe the inputs for a message."""
+        return describe(self._inputs)
+
+
+def moved(value: Any, device: str) -> Any:
+    """Give a value with its tensors on a device; containers are rebuilt, other objects use their own `to`."""
+    if isinstance(value, dict):
+        return {key: moved(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(moved(item, device) for item in value)
+    to: Callable[[str], Any] | None = getattr(value, "to", None)
+    return to(device) if to is not None else value
+
+
+def where(error: BaseException) -> str:
+    """Describe an exception in one line: type, text, and the place in the code that raised it."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)
+    ]
+    place = f" (at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {str(error).strip() or 'no message'}{place}"
+
+
+def first_difference(expected: Any, actual: Any) -> str | None:
+    """Find the first place where two outputs differ.
+
+    Args:
+        expected: Any output: tensors, containers, dataclasses, distributions, caches, nested.
+        actual: The other.
+
+    Returns:
+        The place, such as `logits` or `[0]`, and what stands there; None where the outputs agree. What cannot be
+        compared (functions, modules, objects without attributes) agrees.
+    """
+    return _first_difference(expected, actual, "", frozenset())
+
+
+def _first_difference(expected: Any, actual: Any, place: str, above: frozenset[int]) -> str | None:
+    if expected is actual or id(expected) in above or len(above) > _DEPTH:
+        return None
+    above |= {id(expected)}
+    if isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor):
+        return None if close(expected, actual) else f"{place or 'output'}: {_apart(expected, actual)}"
+    if isinstance(expected, (bool, int, float, complex, str, bytes)) or expected is None:
+        same = type(expected) is type(actual) and (expected == actual or _both_close(expected, actual))
+        return None if same else f"{place or 'output'}: {describe(expected)} -> {describe(actual)}"
+    if type(expected) is not type(actual):
+        return f"{place or 'output'}: {type(expected).__name__} -> {type(actual).__name__}"
+    if isinstance(expected, nn.Module):
+        return None
+    pairs = _items(expected), _items(actual)
+    if list(pairs[0]) != list(pairs[1]):
+        return f"{place or 'output'}: {describe(expected)} -> {describe(actual)}"
+    for name, item in pairs[0].items():
+        found = _first_difference(item, pairs[1][name], f"{place}{name}", above)
+        if found is not None:
+            return found
+    return None
+
+
+def _apart(expected: Tensor, actual: Tensor) -> str:
+    same_kind = expected.dtype == actual.dtype and expected.shape == actual.shape
+    return (spread(expected, actual) if same_kind else "") or f"{describe(expected)} -> {describe(actual)}"
+
+
+def _items(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict) or (hasattr(value, "items") and hasattr(value, "keys") and not callable(value)):
+        return {f"[{key!r}]": item for key, item in value.items()}
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "deque":
+        return {f"[{index}]": item for index, item in enumerate(value)}
+    if callable(value):
+        return {}
+    return {f".{key}": item for key, item in getattr(value, "__dict__", {}).items()}
+
+
+def _both_close(expected: Any, actual: Any) -> bool:
+    if not isinstance(expected, float):
+        return False
+    return close(torch.tensor(expected, dtype=torch.float64), torch.tensor(actual, dtype=torch.float64))
+
+
+def close(expected: Tensor, actual: Tensor) -> bool:
+    """Whether two outputs agree: same dtype and shape, and equal bits or values a few units in the last place apart.
+
+    The tolerance is relative to the largest finite element of both, 32 units in the last place of float32 and 1 of
+    bfloat16; NaNs and infinities must stand in the same places.
+    """
+    if expected.dtype != actual.dtype or expected.shape != actual.shape:
+        return False
+    if expected.device.type == "meta" or actual.device.type == "meta":
+        return expected.device == actual.device
+    if bits_equal_or_unknown(expected, actual):
+        return True
+    if not (expected.dtype.is_floating_point or expected.dtype.is_complex):
+        return False
+    if expected.layout != torch.strided or expected.is_nested:
+        return False
+    units = _UNITS_IN_LAST_PLACE.get(expected.dtype.to_real(), 1)
+    tolerance = units * torch.finfo(expected.dtype).eps
+    wide = torch.complex128 if expected.dtype.is_complex else torch.float64
+    one, other = expected.detach().cpu().to(wide), actual.detach().cpu().to(wide)
+    finite = one.isfinite() & other.isfinite()
+    strange = ~finite & (one != other) & ~(one.isnan() & other.isnan())
+    if bool(strange.any()):
+        return False
+    one, other = one[finite], other[finite]
+    if not one.numel():
+        return True
+    scale = max(float(one.abs().max()), float(other.abs().max()))
+    return float((one - other).abs().max()) <= tolerance * scale
+
+
+def bits_equal_or_unknown(expected: Tensor, actual: Tensor) -> bool:
+    """Whether two tensors are equal by bits; one that cannot be read counts as equal."""
+    try:
+        return bits_equal(expected, actual)
+    except (RuntimeError, NotImplementedError, TypeError):
+        return True

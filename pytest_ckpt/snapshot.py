@@ -1,0 +1,147 @@
+"""Remembers what a module or a dict of tensors held, cheaply, to see later what changed.
+
+Small tensors are cloned; of large ones a checksum over their bits is kept, so that watching a module costs a pass over
+its memory and none of the memory itself.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from pytest_ckpt.compare import bits_equal, describe, entries, nonpersistent, words
+from pytest_ckpt.trip import Changed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+_SMALL = 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Print:
+    tensor: Tensor
+    kind: tuple[torch.dtype, tuple[int, ...] | None]
+    bits: Tensor | tuple[int, ...] | None
+    text: str
+
+
+def _print(tensor: Tensor) -> _Print:
+    shape = None if is_lazy(tensor) else tuple(tensor.shape)
+    return _Print(tensor, (tensor.dtype, shape), _bits(tensor), describe(tensor))
+
+
+def _bits(tensor: Tensor) -> Tensor | tuple[int, ...] | None:
+    if is_lazy(tensor) or tensor.device.type == "meta":
+        return None
+    data = tensor.detach()
+    try:
+        if (
+            data.numel() * data.element_size() <= _SMALL
+            or data.layout != torch.strided
+            or type(data) is not torch.Tensor
+        ):
+            return data.clone()
+        whole = words(data)
+        return (int(whole.sum()), int(whole.flatten()[::2].sum()))
+    except (RuntimeError, NotImplementedError, TypeError):
+        return None
+
+
+def _same(before: _Print, tensor: Tensor) -> bool:
+    if before.kind != (tensor.dtype, None if is_lazy(tensor) else tuple(tensor.shape)):
+        return False
+    if before.bits is None:
+        return True
+    now = _bits(tensor)
+    if isinstance(before.bits, torch.Tensor):
+        return isinstance(now, torch.Tensor) and bits_equal(before.bits, now)
+    return before.bits == now
+
+
+class Prints:
+    """Fingerprints of a dict of tensors."""
+
+    def __init__(self, tensors: Mapping[str, Any]) -> None:
+        """Take the fingerprints; what is no tensor is only remembered as an object."""
+        self._values = dict(tensors)
+        self._prints = {name: _print(value) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+
+    def changes(self, tensors: Mapping[str, Any]) -> tuple[Changed, ...]:
+        """List the names that were taken away, added, or whose value changed; in the order of before."""
+        found = [
+            Changed(name, describe(value), "absent") for name, value in self._values.items() if name not in tensors
+        ]
+        for name, before in self._prints.items():
+            now = tensors.get(name)
+            if isinstance(now, torch.Tensor) and not _same(before, now):
+                found.append(Changed(name, before.text, describe(now)))
+        found += [Changed(name, "absent", describe(now)) for name, now in tensors.items() if name not in self._values]
+        return tuple(found)
+
+
+class Snapshot:
+    """A live module's tensors, flags and modes, and the position of the global generators."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """Remember the module as it is now."""
+        self._module = module
+        self._prints = Prints(_watched(module))
+        self._flags = _flags(module)
+        self._modes = modes(module)
+        self._random = (torch.get_rng_state(), random.getstate())
+
+    def changes(self) -> tuple[Changed, ...]:
+        """List what is no longer as it was: entries and buffers by bits and dtype, requires_grad, generators."""
+        found = list(self._prints.changes(_watched(self._module)))
+        now = _flags(self._module)
+        found += [
+            Changed(name, f"requires_grad={flag}", f"requires_grad={now[name]}")
+            for name, flag in self._flags.items()
+            if name in now and now[name] != flag
+        ]
+        if not bits_equal(self._random[0], torch.get_rng_state()):
+            found.append(Changed("torch.get_rng_state()", "", ""))
+        if self._random[1] != random.getstate():
+            found.append(Changed("random.getstate()", "", ""))
+        return tuple(found)
+
+    def mode_changes(self) -> tuple[Changed, ...]:
+        """List submodules that are in another mode than before."""
+        return changed_modes(self._modes, modes(self._module))
+
+    def unchanged(self) -> frozenset[str]:
+        """Names of the entries that hold what they held, to the last bit."""
+        changed = {one.key for one in self._prints.changes(_watched(self._module))}
+        return frozenset(name for name in entries(self._module) if name not in changed)
+
+
+def _watched(module: nn.Module) -> dict[str, Tensor]:
+    return {**entries(module), **nonpersistent(module)}
+
+
+def _flags(module: nn.Module) -> dict[str, bool]:
+    return {name: parameter.requires_grad for name, parameter in module.named_parameters(remove_duplicate=False)}
+
+
+def modes(module: nn.Module) -> dict[str, bool]:
+    """Give `training` of each submodule; the module itself is under its class name."""
+    return {name or type(module).__name__: one.training for name, one in module.named_modules()}
+
+
+def changed_modes(before: Mapping[str, bool], after: Mapping[str, bool]) -> tuple[Changed, ...]:
+    """List the submodules whose mode differs, outermost only where a whole subtree changed."""
+    word = {True: "training", False: "eval"}
+    found = [
+        Changed(name, word[mode], word[after[name]])
+        for name, mode in before.items()
+        if name in after and after[name] != mode
+    ]
+    root = next(iter(before), "")
+    return tuple(found[:1]) if found and found[0].key == root else tuple(found)

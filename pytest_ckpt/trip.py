@@ -1,0 +1,139 @@
+"""What one leg of a round trip showed: plain facts, for the checks to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt.attribution import Attribution
+from pytest_ckpt.compare import entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor, nn
+
+    from pytest_ckpt.call import Call
+    from pytest_ckpt.compare import Difference
+    from pytest_ckpt.legs import Leg
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Something that should have stayed as it was, or should be alike on both sides, and is not."""
+
+    key: str
+    expected: str
+    actual: str
+
+
+@dataclass(slots=True)
+class Trip:
+    """What one leg showed. Checks read it; facts that could not be observed are None or empty.
+
+    Attributes:
+        leg: The leg.
+        natural: Whether the source was saved as the factory and `prepare` left it.
+        call: How it was travelled.
+        source: The module that was saved.
+        carried: Names of the live entries that the state is meant to carry.
+        state: What `source.state_dict()` gave when it was saved.
+        moved: Entries of the source whose values were moved first.
+        save_error: What saving raised.
+        save_changes: What saving changed in the live module.
+        save_modes: Submodules that saving left in another mode.
+        tagged: How many storages were written with the leg's device tag, where that is simulated.
+        unsafe_globals: What stands in the file that `weights_only=True` refuses.
+        file_state: The tensors in the file by name, where the file could be read as a state_dict.
+        load_error: What loading raised.
+        blamed: Entries that the error of loading is about.
+        loaded: The module that was loaded.
+        kept: Entries of the loaded module that hold exactly what they held before loading.
+        dict_changes: What loading changed in the caller's dict.
+        differences: Live entries that differ between source and loaded module.
+        rounded: Entries that hold the saved value rounded to a narrower dtype.
+        broken_ties: Names that are one tensor in the source and several in the loaded module.
+        grad_flags: Parameters whose requires_grad differs.
+        modes: Submodules whose mode loading changed.
+        shared: Entries of the loaded module that share memory with something else, and with what.
+        hidden: Unregistered submodules whose parameters differ, where there are no inputs to judge by.
+        outputs: What makes the outputs differ.
+        place: Where outputs differ; None where they agree or were not compared.
+        notes: What could not be judged.
+    """
+
+    leg: Leg
+    call: Call
+    source: nn.Module
+    natural: bool
+    carried: frozenset[str] = frozenset()
+    state: Mapping[str, Any] = field(default_factory=dict)
+    moved: frozenset[str] = frozenset()
+    save_error: str = ""
+    save_changes: tuple[Changed, ...] = ()
+    save_modes: tuple[Changed, ...] = ()
+    tagged: int = 0
+    unsafe_globals: tuple[str, ...] = ()
+    file_state: Mapping[str, Tensor] | None = None
+    load_error: str = ""
+    blamed: tuple[Changed, ...] = ()
+    loaded: nn.Module | None = None
+    kept: frozenset[str] = frozenset()
+    dict_changes: tuple[Changed, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    rounded: frozenset[str] = frozenset()
+    broken_ties: tuple[tuple[str, ...], ...] = ()
+    grad_flags: tuple[Changed, ...] = ()
+    modes: tuple[Changed, ...] = ()
+    shared: tuple[Changed, ...] = ()
+    hidden: tuple[Changed, ...] = ()
+    outputs: Attribution = field(default_factory=Attribution)
+    place: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def certain(self) -> frozenset[str]:
+        """Entries that were lost for certain, although their values were moved: left as they were, or rounded."""
+        lost = {one.key for one in self.differences if one.aspect == "value"}
+        return frozenset(lost & self.moved & (self.kept | self.rounded))
+
+    @property
+    def device_refused(self) -> bool:
+        """Whether loading raised because the file is tagged with a device that is not here."""
+        return bool(self.load_error) and self.leg.saved_on != self.leg.loaded_on and "deserialize" in self.load_error
+
+    @property
+    def short_load_error(self) -> str:
+        """What loading raised, cut after its first sentence; torch says the cause in the second line."""
+        return " ".join(line.strip() for line in self.load_error.splitlines()[:2]).split(". ")[0]
+
+    def of_category(self, category: str) -> Iterator[Difference]:
+        """Give the differing entries that belong to one category; each belongs to exactly one."""
+        return (one for one in self.differences if self._category(one) == category)
+
+    def name_in_file(self, key: str) -> str:
+        """Give the name under which the file holds an entry with a wrapper's prefix; empty if it does not."""
+        names = self.file_state or {}
+        return next((f"{prefix}{key}" for prefix in _WRAPPERS if f"{prefix}{key}" in names), "")
+
+    def _category(self, one: Difference) -> str:
+        if one.aspect != "value":
+            return _BY_ASPECT[one.aspect]
+        if self.file_state is not None and one.key not in self.file_state:
+            return "key-mismatch" if self.name_in_file(one.key) else "unsaved-state"
+        saved, live = self.state.get(one.key), entries(self.source).get(one.key)
+        if saved is not None and live is not None and saved.dtype != live.dtype:
+            return "dtype-changed"
+        return "unsaved-state" if one.key in self.kept else "value-changed"
+
+
+_WRAPPERS = ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "_forward_module.")
+_BY_ASPECT = {
+    "missing": "key-mismatch",
+    "unexpected": "key-mismatch",
+    "dtype": "dtype-changed",
+    "shape": "shape-changed",
+    "layout": "shape-changed",
+    "device": "device-location",
+    "type": "value-changed",
+}
