@@ -10,12 +10,16 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
 
     from lint_rules.engine import Context
+
+#: What the prefilter looks for: bytes that must occur, or a pattern that must match somewhere.
+Needle: TypeAlias = "bytes | re.Pattern[bytes]"
 
 DOCS_URL = "https://pytest-ckpt.readthedocs.io/en/latest/reference/rules/"
 
@@ -155,8 +159,12 @@ class Rule(ABC):
         name: The name in words.
         summary: One line for tables: what it finds.
         default: Whether it is on unless it is asked for.
-        needs: Alternatives of bytes for the prefilter: a source is parsed for this rule if all tokens of at least one
+        needs: Alternatives of tokens for the prefilter: a source is parsed for this rule if all tokens of at least one
             alternative occur in it.
+        marks: Words of which a function must hold at least one to be of interest; the bodies of the others are cut
+            away before libcst parses the source.
+        follows: Whether the rule follows objects, so that the functions which call or are called by an interesting
+            one are of interest too.
         invalid: Code that it reports; the first one is the page's Example, its `fixed` the page's Use instead.
         valid: Code that it leaves alone.
     """
@@ -165,7 +173,9 @@ class Rule(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     default: ClassVar[bool] = True
-    needs: ClassVar[tuple[tuple[bytes, ...], ...]]
+    needs: ClassVar[tuple[tuple[Needle, ...], ...]]
+    marks: ClassVar[frozenset[str]]
+    follows: ClassVar[bool] = False
     invalid: ClassVar[tuple[Example, ...]]
     valid: ClassVar[tuple[Example, ...]]
 

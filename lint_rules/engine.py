@@ -1,0 +1,227 @@
+"""Source -> narrowed regions -> libcst -> rules -> findings; then everything is dropped.
+
+Importing this module imports neither libcst nor the rules: both wait for the first source that survives the prefilter.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import warnings
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from lint_rules.regions import Region, narrow, split_lines
+from lint_rules.rule import Edit, Finding, Fix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import libcst as cst
+    from libcst.metadata import CodeRange
+
+    from lint_rules.config import Settings
+    from lint_rules.flow import Flow
+    from lint_rules.names import Names
+    from lint_rules.rule import Rule
+
+
+class SourceError(Exception):
+    """A source that cannot be read as Python.
+
+    Attributes:
+        message: What the parser says.
+        line: Line of the fault, from 1.
+        column: Column of the fault, from 1.
+    """
+
+    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+class Context:
+    """What a rule is given of one source: its tree, names and objects, and a way to report.
+
+    Attributes:
+        path: The source as findings name it.
+        settings: The settings that apply to it.
+        tree: The narrowed source as libcst reads it.
+    """
+
+    def __init__(self, tree: cst.Module, region: Region, path: str, settings: Settings) -> None:
+        self.path = path
+        self.settings = settings
+        self.tree = tree
+        self._region = region
+
+    @cached_property
+    def names(self) -> Names:
+        """What each name stands for."""
+        from lint_rules.names import Names
+
+        return Names(self.tree)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """What happens to each object, in order."""
+        from lint_rules.flow import Flow
+
+        return Flow(self.tree, self.names)
+
+    @cached_property
+    def _positions(self) -> dict[cst.CSTNode, CodeRange]:
+        """Where each node stands in the narrowed source; computed only once there is something to report."""
+        from libcst.metadata import MetadataWrapper, PositionProvider
+
+        wrapper = MetadataWrapper(self.tree, unsafe_skip_copy=True)
+        return dict(wrapper.resolve(PositionProvider))
+
+    def span(self, node: cst.CSTNode) -> tuple[int, int, int, int]:
+        """Say where a node stands in the source: line, column, end line, end column, from 1, the end exclusive."""
+        place = self._positions[node]
+        start, end = place.start, place.end
+        return self._region.origin(start.line), start.column + 1, self._region.origin(end.line), end.column + 1
+
+    def finding(self, rule: Rule, node: cst.CSTNode, message: str, fix: Fix | None = None) -> Finding:
+        """Report a node."""
+        return Finding(rule.code, rule.name, self.path, *self.span(node), message, fix)
+
+    def add_argument(self, call: cst.Call, text: str) -> Edit | None:
+        """Make the edit that appends an argument to a call; None where the call leaves no room for one."""
+        import libcst as cst
+
+        if not call.args:
+            line, column = self.span(call)[2:]
+            return Edit(line, column - 1, line, column - 1, text)
+        last = call.args[-1]
+        if isinstance(last.value, cst.GeneratorExp) and len(call.args) == 1 and not last.value.lpar:
+            return None
+        line, column = self.span(last)[2:]
+        return Edit(line, column, line, column, f", {text}")
+
+    def wrap(self, node: cst.CSTNode, before: str, after: str) -> tuple[Edit, Edit]:
+        """Make the edits that put text around a node."""
+        line, column, end_line, end_column = self.span(node)
+        return Edit(line, column, line, column, before), Edit(end_line, end_column, end_line, end_column, after)
+
+
+def lint_text(text: str, path: str, rules: Sequence[Rule], settings: Settings) -> list[Finding]:
+    """Lint one Python source.
+
+    Args:
+        text: The source, without a byte order mark.
+        path: The file's name, for the findings.
+        rules: The rules to apply; those that the prefilter has left.
+        settings: The settings that apply to the file.
+
+    Returns:
+        The findings, in order of place.
+
+    Raises:
+        SourceError: The source cannot be parsed.
+    """
+    if not rules:
+        return []
+    with _without_collector():
+        try:
+            return _lint(text, path, rules, settings)
+        except RecursionError:
+            raise SourceError("the code is nested too deeply to be read") from None
+
+
+def lint_cells(cells: Sequence[tuple[int, str]], path: str, rules: Sequence[Rule], settings: Settings) -> list[Finding]:
+    """Lint a notebook, its code cells read as one script in order.
+
+    Args:
+        cells: For each code cell its index over all of the notebook's cells, from 0, and its source, in which magics
+            have been neutralised. A cell that is no Python is passed over.
+        path: The notebook's name, for the findings.
+        rules: The rules to apply.
+        settings: The settings that apply to the notebook.
+
+    Returns:
+        The findings, each with its `cell` and with lines inside that cell.
+    """
+    script: list[str] = []
+    origin: list[tuple[int, int]] = []
+    for index, source in cells:
+        if not _is_python(source):
+            continue
+        lines = split_lines(source if source.endswith("\n") else f"{source}\n")
+        script += lines
+        origin += [(index, number) for number in range(1, len(lines) + 1)]
+    return sorted(
+        (_into_cell(finding, origin) for finding in lint_text("".join(script), path, rules, settings)),
+        key=lambda finding: finding.place,
+    )
+
+
+def parse(text: str) -> ast.Module:
+    """Parse a source with Python's own parser, as cheaply as possible.
+
+    Raises:
+        SourceError: The source cannot be parsed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return compile(text, "<source>", "exec", _FLAGS, dont_inherit=True)
+    except SyntaxError as error:
+        raise SourceError(error.msg, error.lineno or 1, error.offset or 1) from None
+    except (ValueError, MemoryError, OverflowError) as error:
+        raise SourceError(str(error) or "the code is nested too deeply to be read") from None
+
+
+_FLAGS = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings) -> list[Finding]:
+    region = narrow(text, parse(text), rules)
+    import libcst as cst
+
+    try:
+        tree = cst.parse_module(region.text)
+    except cst.ParserSyntaxError as error:
+        raise SourceError(error.message, region.origin(error.raw_line), error.raw_column + 1) from None
+    context = Context(tree, region, path, settings)
+    findings = [finding for rule in rules for finding in rule.check(context)]
+    return sorted(findings, key=lambda finding: finding.place)
+
+
+def _is_python(source: str) -> bool:
+    try:
+        parse(source)
+    except (SourceError, RecursionError):
+        return False
+    return True
+
+
+def _into_cell(finding: Finding, origin: Sequence[tuple[int, int]]) -> Finding:
+    """Move a finding from the script that a notebook was read as into its cell."""
+    from dataclasses import replace
+
+    cell, line = origin[finding.line - 1]
+    fix = finding.fix
+    if fix is not None:
+        inside = all(origin[edit.line - 1][0] == cell == origin[edit.end_line - 1][0] for edit in fix.edits)
+        moved = (
+            replace(edit, line=origin[edit.line - 1][1], end_line=origin[edit.end_line - 1][1]) for edit in fix.edits
+        )
+        fix = replace(fix, edits=tuple(moved)) if inside else None
+    return replace(finding, cell=cell, line=line, end_line=origin[finding.end_line - 1][1], fix=fix)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector off while a tree of many small nodes is built and dropped."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,172 @@
+"""The parts of a source that the rules have to see, cut out before libcst reads them.
+
+libcst parses ten times slower than Python's own parser, and most functions of most files neither load nor save. The
+body of a function that no rule needs is replaced by `...` on one line; everything else stays as it is, and a table
+leads each line back to the line it came from.
+
+Which functions are needed is read from their text: those that hold a mark of a rule. A rule that follows objects
+through calls also needs the functions that those call and that call them, however far; each is found by its name
+being mentioned, which can only keep too much.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lint_rules.rule import Rule
+
+_WORD = re.compile(r"[^\W\d]\w*")
+_CLASS_METHODS = frozenset({"__init__", "__call__", "__enter__", "__exit__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What is left of a source, and where each line came from.
+
+    Attributes:
+        text: Valid Python, with the bodies that no rule needs replaced by `...`.
+        lines: For each line of `text`, counted from 0, its line in the source, counted from 1.
+    """
+
+    text: str
+    lines: tuple[int, ...]
+
+    def origin(self, line: int) -> int:
+        """Lead a line of `text` back to its line in the source; both count from 1."""
+        return self.lines[min(line, len(self.lines)) - 1]
+
+
+@dataclass(slots=True, eq=False)
+class _Function:
+    """A function with the lines of its body, all counted from 1 and inclusive."""
+
+    name: str
+    owner: str | None
+    start: int
+    body: int
+    end: int
+    indent: int
+    outer: _Function | None = None
+    words: frozenset[str] = frozenset()
+    needed: bool = field(default=False)
+
+
+def split_lines(text: str) -> list[str]:
+    r"""Split at the line ends that Python knows (`\n`, `\r\n`, `\r`) and keep them.
+
+    `str.splitlines` also splits at form feeds and Unicode separators, which are no line ends to the parser.
+    """
+    return io.StringIO(text, newline="").readlines()
+
+
+def narrow(text: str, tree: ast.Module, rules: Sequence[Rule]) -> Region:
+    """Cut out of a source what the rules need.
+
+    Args:
+        text: The source.
+        tree: The source as Python's own parser reads it.
+        rules: The rules that the prefilter has left.
+
+    Returns:
+        The region; the whole source where nothing can be left out.
+    """
+    lines = split_lines(text)
+    functions = list(_functions(tree.body, None, None))
+    for function in functions:
+        function.words = frozenset(_WORD.findall("".join(lines[function.start - 1 : function.end])))
+    marks = frozenset().union(*(rule.marks for rule in rules))
+    marks |= _aliases(tree, marks)
+    for function in functions:
+        function.needed = bool(marks & function.words)
+    if any(rule.follows for rule in rules):
+        _close(functions)
+    for function in functions:
+        outer = function.outer
+        while function.needed and outer is not None:
+            outer.needed = True
+            outer = outer.outer
+    return _cut(lines, functions)
+
+
+def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | None) -> Iterator[_Function]:
+    """Yield every function in statement order; expressions are not entered, so lambdas are left whole."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            decorators = first.decorator_list if isinstance(first, (ast.FunctionDef, ast.ClassDef)) else []
+            start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            begin = min([first.lineno, *(decorator.lineno for decorator in decorators)])
+            function = _Function(node.name, owner, start, begin, node.end_lineno or begin, first.col_offset, outer)
+            if begin > node.lineno:
+                yield function
+            yield from _functions(node.body, None, function)
+        elif isinstance(node, ast.ClassDef):
+            yield from _functions(node.body, node.name, outer)
+        elif isinstance(node, (ast.stmt, ast.ExceptHandler, ast.match_case)):
+            for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+                yield from _functions(getattr(node, name, ()), owner, outer)
+
+
+def _aliases(tree: ast.Module, marks: frozenset[str]) -> frozenset[str]:
+    """Find other names that marked things go by in this file: `import load as ld`, `ld = torch.load`."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias) and node.asname and node.name.rpartition(".")[2] in marks:
+            found.add(node.asname)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            values = [node.value, *node.value.args[:1]] if isinstance(node.value, ast.Call) else [node.value]
+            if any(_last_name(value) in marks | found for value in values):
+                found |= {name for target in targets if (name := _last_name(target))}
+    return frozenset(found)
+
+
+def _last_name(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _close(functions: Sequence[_Function]) -> None:
+    """Add what the needed functions call, what calls them, and the methods that share a class's attributes."""
+    named = frozenset(function.name for function in functions)
+    pending = [function for function in functions if function.needed]
+    while pending:
+        function = pending.pop()
+        called = (function.words & named) - {function.name}
+        for other in functions:
+            if other.needed:
+                continue
+            if other.name in called or function.name in other.words or _shares_attributes(function, other):
+                other.needed = True
+                pending.append(other)
+
+
+def _shares_attributes(function: _Function, other: _Function) -> bool:
+    return other.owner is not None and other.owner == function.owner
+
+
+def _cut(lines: list[str], functions: Iterable[_Function]) -> Region:
+    kept: list[str] = []
+    origin: list[int] = []
+    position = 0
+    for function in functions:
+        if function.needed or function.body - 1 < position:
+            continue
+        for number in range(position, function.body - 1):
+            kept.append(lines[number])
+            origin.append(number + 1)
+        indent = lines[function.body - 1][: function.indent]
+        kept.append(f"{indent}...\n")
+        origin.append(function.body)
+        position = function.end
+    kept.extend(lines[position:])
+    origin.extend(range(position + 1, len(lines) + 1))
+    return Region("".join(kept), tuple(origin) or (1,))
