@@ -169,7 +169,8 @@ def parse(text: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return compile(text, "<source>", "exec", _FLAGS, dont_inherit=True)
+            tree: ast.Module = compile(text, "<source>", "exec", _FLAGS, dont_inherit=True)
+            return tree
     except SyntaxError as error:
         raise SourceError(error.msg, error.lineno or 1, error.offset or 1) from None
     except (ValueError, MemoryError, OverflowError) as error:

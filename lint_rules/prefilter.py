@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lint_rules.rule import Rule, Needle
+    from lint_rules.rule import Needle, Rule
 
 
 def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
