@@ -1,0 +1,164 @@
+"""One file: its bytes in, a report out. Jobs and reports are plain data, so they cross processes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lint_rules import engine, registry, suppress
+from lint_rules.sources import Problem, UnreadableError, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lint_rules.config import Settings
+    from lint_rules.fixes import Plan
+    from lint_rules.rule import Finding
+    from lint_rules.sources import Source
+
+#: A fix may uncover another finding, or overlap with one; more rounds than this mean that two fixes undo each other.
+_ROUNDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to lint.
+
+    Attributes:
+        path: The file as findings name it.
+        data: Its content.
+        codes: The rules to apply.
+        settings: The settings of its folder.
+        fix: Whether to apply fixes.
+        unsafe: Whether to apply unsafe fixes too.
+    """
+
+    path: str
+    data: bytes
+    codes: tuple[str, ...]
+    settings: Settings
+    fix: bool = False
+    unsafe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of one file.
+
+    Attributes:
+        path: The file as findings name it.
+        findings: What is wrong, in order; after fixing, what is left.
+        problems: What could not be linted or fixed.
+        fixed: The findings that were fixed.
+        before: The text by cell, None for all of a file that has none; empty where there was nothing to report.
+        after: The same after fixing.
+        data: The new content, if fixing changed it.
+    """
+
+    path: str
+    findings: tuple[Finding, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    fixed: tuple[Finding, ...] = ()
+    before: Mapping[int | None, str] = field(default_factory=dict)
+    after: Mapping[int | None, str] = field(default_factory=dict)
+    data: bytes | None = None
+
+
+def check(job: Job) -> Report:
+    """Lint one file, and fix it in memory where that is wanted; nothing is written, and nothing is raised."""
+    try:
+        return _check(job)
+    except (UnreadableError, engine.SourceError) as error:
+        return Report(job.path, problems=(_problem(job.path, error),))
+    except Exception as error:  # noqa: BLE001 -- a defect in one rule must not keep the other files from being linted
+        fault = f"{type(error).__name__}: {error}"
+        return Report(job.path, problems=(Problem(job.path, f"the linter failed ({fault}); please report this"),))
+
+
+def syntax_problem(path: str, data: bytes) -> Problem | None:
+    """Say what keeps a file from being read, although no rule has to see it; None if nothing does."""
+    try:
+        source = kind_of(path)(data)
+        for piece in source.pieces:
+            engine.parse(piece.text)
+    except (UnreadableError, engine.SourceError) as error:
+        return _problem(path, error)
+    except RecursionError:
+        return Problem(path, "the code is nested too deeply to be read")
+    return next((_problem(path, error) for error in source.problems), None)
+
+
+def _check(job: Job) -> Report:
+    source = kind_of(job.path)(job.data)
+    problems = [_problem(job.path, error) for error in source.problems]
+    findings = _findings(source, job)
+    before = source.texts() if findings else {}
+    fixed: list[Finding] = []
+    data = None
+    for _ in range(_ROUNDS if job.fix else 0):
+        plans = _plans(source, findings, unsafe=job.unsafe)
+        if not plans:
+            break
+        try:
+            data_of_round = source.edited({number: plan.edits for number, plan in plans.items()})
+            source, findings = _reread(source, data_of_round, job)
+        except (UnreadableError, UnicodeEncodeError, engine.SourceError) as error:
+            codes = ", ".join(sorted({each.code for plan in plans.values() for each in plan.applied}))
+            problems.append(Problem(job.path, f"the fix of {codes} would spoil the file ({error}); fix it by hand"))
+            break
+        data = data_of_round
+        fixed += (each for plan in plans.values() for each in plan.applied)
+    return Report(
+        path=job.path,
+        findings=tuple(sorted(map(source.locate, findings), key=lambda finding: finding.place)),
+        problems=tuple(problems),
+        fixed=tuple(fixed),
+        before=before,
+        after=source.texts() if before else {},
+        data=data,
+    )
+
+
+def _findings(source: Source, job: Job) -> list[Finding]:
+    """Apply the rules; the findings are placed in the pieces."""
+    rules = tuple(map(registry.rule, job.codes))
+    if source.is_plain:
+        found = engine.lint_text(source.pieces[0].text, job.path, rules, job.settings)
+    else:
+        cells = [(piece.number, piece.text) for piece in source.pieces]
+        found = engine.lint_cells(cells, job.path, rules, job.settings)
+    return suppress.keep(found, source.pieces)
+
+
+def _plans(source: Source, findings: Sequence[Finding], *, unsafe: bool) -> dict[int, Plan]:
+    """Choose what to edit in each piece; pieces without anything to do are left out."""
+    from lint_rules.fixes import plan
+
+    plans = {
+        piece.number: plan(piece.text, [each for each in findings if (each.cell or 0) == piece.number], unsafe=unsafe)
+        for piece in source.pieces
+    }
+    return {number: chosen for number, chosen in plans.items() if chosen.edits}
+
+
+def _reread(source: Source, data: bytes, job: Job) -> tuple[Source, list[Finding]]:
+    """Read what the fixes have made, and lint it again.
+
+    Raises:
+        UnreadableError: Less of it can be read than before.
+        SourceError: It cannot be parsed.
+    """
+    changed = type(source)(data)
+    if len(changed.pieces) < len(source.pieces):
+        reason = changed.problems[0] if changed.problems else "a block of code no longer parses"
+        raise UnreadableError(str(reason))
+    return changed, _findings(changed, job)
+
+
+def _problem(path: str, error: UnreadableError | engine.SourceError) -> Problem:
+    if isinstance(error, UnreadableError):
+        return Problem(path, str(error), error.line, error.cell)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    message = f"not valid Python {version} ({error.message}); repair it, or exclude the file"
+    return Problem(path, message, error.line)

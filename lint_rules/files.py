@@ -1,0 +1,57 @@
+"""Writing what fixes have made of a file, or showing it as a diff."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lint_rules.checker import Report
+
+
+def replace(path: Path, expected: bytes, data: bytes) -> None:
+    """Replace a file's content at once or not at all; its mode stays, and a link to it stays a link.
+
+    Args:
+        path: The file.
+        expected: What it held when it was read.
+        data: What it is to hold.
+
+    Raises:
+        OSError: It cannot be written, or someone else has changed it in the meantime; it is then as it was.
+    """
+    target = path.resolve()
+    if target.read_bytes() != expected:
+        raise OSError(None, "it was changed by someone else in the meantime")
+    if not os.access(target, os.W_OK):
+        raise PermissionError(None, "it is write-protected")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        shutil.copymode(target, name)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def diff(report: Report) -> Iterator[str]:
+    """Yield a unified diff of what fixing changes in a file, cell by cell for a notebook, without line ends."""
+    for cell, before in report.before.items():
+        name = report.path if cell is None else f"{report.path}:cell {cell}"
+        yield from _unified(name, before, report.after[cell])
+
+
+def _unified(name: str, before: str, after: str) -> Iterator[str]:
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    for line in difflib.unified_diff(old, new, name, name):
+        yield line.rstrip("\n")
+        if not line.endswith("\n"):
+            yield "\\ No newline at end of file"

@@ -1,0 +1,201 @@
+"""What every kind of source has in common: bytes that hold one or more pieces of Python.
+
+A Python file is one piece, a notebook one a code cell, a document one a code block. The pieces of one source are read
+as one script, in order.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from lint_rules.rule import Edit, Finding
+
+#: Bytes in which the two lines that may declare an encoding are looked for.
+_COOKIE_REACH = 1000
+_NEWLINE = re.compile(r"\r\n|\r|\n")
+
+
+class UnreadableError(ValueError):
+    """A source, or a part of it, cannot be read.
+
+    Attributes:
+        line: Where, if that is known.
+        cell: In which notebook cell.
+    """
+
+    def __init__(self, message: str, line: int | None = None, cell: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        self.cell = cell
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of Python inside a source.
+
+    Attributes:
+        number: What findings name it by: the cell of a notebook, the block of a document, 0 for a Python file.
+        text: Plain Python with line feeds; what only notebooks understand is replaced, line by line.
+    """
+
+    number: int
+    text: str
+
+
+class Source(ABC):
+    """One source, decoded.
+
+    Attributes:
+        endings: The endings of the files that are such sources.
+        pieces: The Python in it that can be parsed, in order.
+        problems: Parts that could not be read, and are left out.
+        is_plain: Whether there is just one piece, which is the whole source.
+    """
+
+    endings: ClassVar[tuple[str, ...]]
+    is_plain: ClassVar[bool] = False
+    pieces: tuple[Piece, ...]
+    problems: tuple[UnreadableError, ...] = ()
+
+    @abstractmethod
+    def __init__(self, data: bytes) -> None:
+        """Decode the bytes.
+
+        Raises:
+            UnreadableError: They are no such source.
+        """
+
+    def locate(self, finding: Finding) -> Finding:
+        """Translate a finding's place in a piece, given by `cell`, into the place that the user sees."""
+        return finding
+
+    @abstractmethod
+    def texts(self) -> Mapping[int | None, str]:
+        """Give what the user sees, and `locate` counts lines in: by cell for a notebook, else one text under None."""
+
+    @abstractmethod
+    def edited(self, edits: Mapping[int, Sequence[Edit]]) -> bytes:
+        """Give the source's bytes with edits applied to some pieces, and everything else as it was.
+
+        Raises:
+            UnicodeEncodeError: The source's encoding lacks a character of the new text.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Text and how it was written down.
+
+    Attributes:
+        raw: The text as it stands, without the byte order mark.
+        encoding: The codec.
+        bom: The byte order mark, or nothing.
+    """
+
+    raw: str
+    encoding: str
+    bom: bytes
+
+    @property
+    def text(self) -> str:
+        """The text with line feeds for line ends."""
+        return _NEWLINE.sub("\n", self.raw) if "\r" in self.raw else self.raw
+
+    def encode(self, text: str) -> bytes:
+        """Write a changed text, with line feeds, down as the original was.
+
+        Lines that were there before keep their own line ends; new lines take that of the first line.
+
+        Raises:
+            UnicodeEncodeError: The encoding lacks one of the new characters.
+        """
+        ends = _NEWLINE.findall(self.raw)
+        lines = text.split("\n")
+        new_ends = ends[:1] * (len(lines) - 1) or ["\n"] * (len(lines) - 1)
+        if len(set(ends)) > 1:
+            for old, new, size in _equal_runs(self.text.split("\n"), lines):
+                new_ends[new : new + size] = ends[old : old + size]
+        body = "".join(line + end for line, end in zip(lines, [*new_ends, ""], strict=True))
+        return self.bom + body.encode(self.encoding)
+
+
+def decode(data: bytes) -> Decoded:
+    """Decode source as Python does: byte order mark, then the declared encoding, then UTF-8.
+
+    Raises:
+        UnreadableError: The bytes are not what they are declared to be, or include null bytes.
+    """
+    bom = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    body = data[len(bom) :]
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UnreadableError("is UTF-16, which Python does not read; save it as UTF-8", 1)
+    if b"\0" in body:
+        raise UnreadableError(
+            "holds a null byte, which no source may; repair or exclude it", _line(body, body.index(0))
+        )
+    encoding = _declared(data) if b"coding" in body[:_COOKIE_REACH] else "utf-8"
+    try:
+        return Decoded(body.decode(encoding), encoding, bom)
+    except UnicodeDecodeError as error:
+        advice = "save it as UTF-8, or declare its encoding in the first line: # -*- coding: ... -*-"
+        fault = f"byte 0x{body[error.start]:02x} is not valid {encoding}"
+        raise UnreadableError(f"{fault}; {advice}", _line(body, error.start)) from None
+    except (LookupError, UnicodeError) as error:
+        raise UnreadableError(f"cannot be read as {encoding} ({error}); save it as UTF-8", 1) from None
+
+
+def syntax_error(text: str) -> SyntaxError | None:
+    """Give what is wrong with the syntax of some Python; None if nothing is."""
+    import ast
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except SyntaxError as error:
+        return error
+    except (RecursionError, MemoryError):
+        return SyntaxError("nested too deeply")
+    return None
+
+
+def apply_edits(text: str, edits: Iterable[Edit]) -> str:
+    """Apply edits that do not overlap; of several at the same place, the first comes first."""
+    starts = [0, *(match.end() for match in re.finditer("\n", text)), len(text)]
+    parts, at = [], 0
+    for edit in sorted(edits, key=lambda edit: (edit.line, edit.column)):
+        begin = min(starts[min(edit.line, len(starts)) - 1] + edit.column - 1, len(text))
+        parts += [text[at:begin], edit.text]
+        at = min(starts[min(edit.end_line, len(starts)) - 1] + edit.end_column - 1, len(text))
+    return "".join([*parts, text[at:]])
+
+
+def _declared(data: bytes) -> str:
+    import io
+    import tokenize
+
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"{error}; declare the encoding that it is saved in", 1) from None
+    return encoding.removesuffix("-sig")
+
+
+def _line(data: bytes, offset: int) -> int:
+    return data.count(b"\n", 0, offset) + 1
+
+
+def _equal_runs(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int]]:
+    """Yield where runs of equal lines begin in both, and their size; the last line, which has no end, is left out."""
+    import difflib
+
+    for block in difflib.SequenceMatcher(None, old[:-1], new[:-1], autojunk=False).get_matching_blocks():
+        yield block.a, block.b, block.size

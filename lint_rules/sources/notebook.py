@@ -1,0 +1,170 @@
+"""Jupyter notebooks: each code cell is a piece; outputs and metadata are never touched."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lint_rules.sources.base import Piece, Source, UnreadableError, apply_edits, syntax_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lint_rules.rule import Edit
+
+#: Cell magics whose body is Python that runs in the notebook; the cell of any other one is no Python.
+_PYTHON_CELLS = frozenset({"capture", "debug", "prun", "python", "python3", "pypy", "time", "timeit"})
+
+#: Line magics whose argument is Python that runs in the notebook, with their options.
+_PYTHON_LINE = re.compile(r"(?P<magic>%(?:time|timeit|prun|memit)\s+(?:-\w+\s+(?:\d+\s+)?)*)(?P<code>\S.*)")
+_MAGIC = re.compile(r"\s*(?:[%!?]|[\w.\[\]]+\?{1,2}\s*$)")
+_ASSIGNED = re.compile(r"(?P<target>\s*[\w., ]+=\s*)[%!].*")
+
+#: How notebooks are laid out, Jupyter's own way first; the one that gives back the file as it was is used to write.
+_STYLES: tuple[dict[str, Any], ...] = tuple(
+    {"indent": indent, "ensure_ascii": ascii_only, "separators": separators}
+    for indent in (1, 2, 4, None, "\t", 0, 3)
+    for ascii_only in (False, True)
+    for separators in ((",", ": "), (", ", ": "), (",", ":"))
+)
+
+
+class NotebookSource(Source):
+    """A notebook of format 3 or 4, in Python."""
+
+    endings: ClassVar = (".ipynb",)
+
+    def __init__(self, data: bytes) -> None:
+        self._text, self._notebook = _parse(data)
+        self._cells = _cells(self._notebook)
+        pieces, problems = [], []
+        for number, cell in enumerate(self._cells):
+            text = _source(cell)
+            if cell.get("cell_type") != "code" or _is_foreign(text):
+                continue
+            plain, error = neutralise(text)
+            if error:
+                problems.append(UnreadableError(f"{error.msg}; the cell is left out", error.lineno, number))
+            else:
+                pieces.append(Piece(number, plain))
+        self.pieces, self.problems = tuple(pieces), tuple(problems)
+
+    def texts(self) -> Mapping[int | None, str]:
+        """Give the code cells as the user wrote them."""
+        return {piece.number: _source(self._cells[piece.number]) for piece in self.pieces}
+
+    def edited(self, edits: Mapping[int, Sequence[Edit]]) -> bytes:
+        """Apply the edits to the cells and lay the JSON out as it was."""
+        body = self._text.rstrip("\n")
+        style = next((style for style in _STYLES if self._written(style) == body), _STYLES[0])
+        for number, each in edits.items():
+            cell = self._cells[number]
+            key = "source" if "source" in cell else "input"
+            text = apply_edits(_source(cell), each)
+            cell[key] = text.splitlines(keepends=True) if isinstance(cell[key], list) else text
+        return (self._written(style) + self._text[len(body) :]).encode()
+
+    def _written(self, style: Mapping[str, Any]) -> str:
+        return json.dumps(self._notebook, **style)
+
+
+def neutralise(text: str) -> tuple[str, SyntaxError | None]:
+    """Replace what only IPython understands, line by line, so that lines and columns of the rest stay.
+
+    The parser says where Python ends: only a line that it stumbles over and that looks like a magic is replaced, so a
+    `%` that continues an expression, or stands in a string, is left alone.
+
+    Args:
+        text: A cell.
+
+    Returns:
+        The cell as plain Python, and what is wrong with it if it is none even so.
+    """
+    lines = text.split("\n")
+    tried: dict[int, int] = {}
+    while error := syntax_error("\n".join(lines)):
+        at = (error.lineno or 0) - 1
+        plain = _plain(lines[at], tried.get(at, 0)) if 0 <= at < len(lines) else None
+        if plain is None:
+            return text, error
+        tried[at] = tried.get(at, 0) + 1
+        while lines[at].endswith("\\") and at + 1 < len(lines):
+            lines[at], at, plain = plain, at + 1, ""
+        lines[at] = plain
+    return "\n".join(lines), None
+
+
+def _plain(line: str, attempt: int) -> str | None:
+    """Give Python in place of a line with a magic; None if it has none, or if the first attempt was the best."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if attempt:
+        return indent + "pass" if attempt == 1 else None
+    if assigned := _ASSIGNED.fullmatch(line):
+        timed = _PYTHON_LINE.fullmatch(line[assigned.end("target") :])
+        value = " " * len(timed["magic"]) + timed["code"] if timed else "None"
+        return assigned["target"] + value
+    if not _MAGIC.match(line):
+        return None
+    if timed := _PYTHON_LINE.fullmatch(line.strip()):
+        return indent + "pass;".ljust(len(timed["magic"])) + timed["code"]
+    return indent + "pass"
+
+
+def _is_foreign(text: str) -> bool:
+    """Say whether a cell magic hands the cell to something else than this notebook's Python."""
+    magic = re.match(r"\s*%%(\w+)", text)
+    return magic is not None and magic[1] not in _PYTHON_CELLS
+
+
+def _parse(data: bytes) -> tuple[str, dict[str, Any]]:
+    """Read the JSON of a notebook.
+
+    Raises:
+        UnreadableError: It is no JSON, or no notebook.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        notebook = json.loads(text)
+    except UnicodeDecodeError:
+        raise UnreadableError("is no notebook: its JSON must be UTF-8") from None
+    except json.JSONDecodeError as error:
+        advice = "open it in Jupyter and save it again, or restore it"
+        raise UnreadableError(f"is no notebook: {error.msg} in its JSON; {advice}", error.lineno) from None
+    except RecursionError:
+        raise UnreadableError("is no notebook: its JSON is nested too deeply") from None
+    if not isinstance(notebook, dict):
+        raise UnreadableError(f"is no notebook: its JSON is a {type(notebook).__name__}, and no object with cells")
+    return text, notebook
+
+
+def _cells(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give the cells of a notebook, of every type, in order; none if the notebook is not in Python.
+
+    Raises:
+        UnreadableError: There is no list of cells.
+    """
+    if notebook.get("cells") is None and isinstance(notebook.get("worksheets"), list):
+        lists = [sheet.get("cells") for sheet in notebook["worksheets"] if isinstance(sheet, dict)]
+    else:
+        lists = [notebook.get("cells")]
+    cells = [cell for each in lists if isinstance(each, list) for cell in each]
+    if not all(isinstance(each, list) for each in lists) or not all(isinstance(cell, dict) for cell in cells):
+        raise UnreadableError("is no notebook: it has no list of cells")
+    return cells if _language(notebook) == "python" else []
+
+
+def _language(notebook: Mapping[str, Any]) -> str:
+    metadata = notebook.get("metadata")
+    for key, entry in (("language_info", "name"), ("kernelspec", "language")):
+        table = metadata.get(key) if isinstance(metadata, dict) else None
+        language = table.get(entry) if isinstance(table, dict) else None
+        if isinstance(language, str):
+            return "python" if language.lower() in {"python", "ipython"} else language
+    return "python"
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    source = cell.get("source", cell.get("input", ""))
+    text = "".join(map(str, source)) if isinstance(source, list) else str(source)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
