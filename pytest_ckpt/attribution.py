@@ -76,7 +76,7 @@ class Attribution:
     reason: str = ""
 
 
-def attribute_outputs(  # noqa: PLR0913 -- the two sides, each at its point, and how to run them
+def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its point, and how to run them
     source: Moment,
     source_module: nn.Module,
     loaded_module: nn.Module,
@@ -298,7 +298,7 @@ class _Provenance(TorchDispatchMode):
     """Records, for every storage that is written while it is active, the storages that its values came from."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.origins: dict[int, set[int]] = {}
         self.numbers: list[tuple[Any, set[int]]] = []
         self._alive: list[Any] = []  # an address must not be used again while it is recorded

@@ -54,7 +54,7 @@ class Call:
         """
         try:
             module = self.make()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- a factory may raise anything
             raise UsageError(
                 f"make() raised {where(error)}: it must build a module when called with no arguments"
             ) from None

@@ -62,7 +62,7 @@ def entries(module: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for prefix, owner in module.named_modules(remove_duplicate=False):
         dot = f"{prefix}." if prefix else ""
-        own = chain(owner._parameters.items(), owner._buffers.items())  # noqa: SLF001 -- torch has no public way to tell persistent buffers
+        own = chain(owner._parameters.items(), owner._buffers.items())  # noqa: SLF001 -- torch has no public way
         skipped = owner._non_persistent_buffers_set  # noqa: SLF001 -- as above
         found.update((dot + name, tensor) for name, tensor in own if tensor is not None and name not in skipped)
     return found
@@ -85,7 +85,7 @@ def uninitialized(module: nn.Module) -> bool:
     return any(is_lazy(tensor) for tensor in chain(module.parameters(), module.buffers()))
 
 
-# ----------------------------------------------------------------------------------------------------------- differences
+# ---------------------------------------------------------------------------------------------------------- differences
 
 
 def differences(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[Difference]:
@@ -232,7 +232,7 @@ def _equal(one: Any, other: Any, above: frozenset[tuple[int, int]]) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, float):
-        return one.hex() == other.hex()
+        return bool(one.hex() == other.hex())
     if isinstance(one, torch.Generator):
         return bits_equal(one.get_state(), other.get_state())
     if isinstance(one, dict):
@@ -241,13 +241,19 @@ def _equal(one: Any, other: Any, above: frozenset[tuple[int, int]]) -> bool:
         return len(one) == len(other) and all(_equal(*pair, above) for pair in zip(one, other, strict=True))
     if type(one).__module__ == "numpy" and hasattr(one, "tobytes"):
         return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
-    if type(one).__eq__ is object.__eq__:
+    if _inherited(one, "__eq__"):
         state = _attributes(one), _attributes(other)
         return state[0] is None or state[1] is None or _equal(*state, above)
     try:
         return bool(one == other)
     except Exception:  # noqa: BLE001 -- a foreign __eq__ may raise anything
         return True
+
+
+def _inherited(value: Any, name: str) -> bool:
+    """Whether a special method of a value is the one that every object has."""
+    method: object = getattr(type(value), name)
+    return method is getattr(object, name)
 
 
 def _attributes(value: Any) -> Any:
@@ -274,7 +280,7 @@ def spread(expected: Tensor, actual: Tensor) -> str:
     return f"{count} of {one.numel()} elements differ, by {largest:.3g} at the most"
 
 
-# ------------------------------------------------------------------------------------------------------------------ ties
+# ----------------------------------------------------------------------------------------------------------------- ties
 
 
 def tied_groups(tensors: Mapping[str, Tensor]) -> tuple[frozenset[str], ...]:
@@ -336,7 +342,7 @@ def describe(value: Any) -> str:
     if isinstance(value, dict):
         shown = ", ".join(f"{key!r}: {describe(item)}" for key, item in list(value.items())[:_SHOWN])
         return f"{type(value).__name__}({len(value)}) {{{shown}{', …' if len(value) > _SHOWN else ''}}}"
-    if type(value).__repr__ is object.__repr__:
+    if _inherited(value, "__repr__"):
         return f"{type(value).__name__} object"
     text = repr(value)
     return text if len(text) <= _SHOWN_TEXT else f"{text[: _SHOWN_TEXT - 1]}…"

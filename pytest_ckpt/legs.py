@@ -132,11 +132,14 @@ class Tagger:
     def active(self) -> Iterator[Tagger]:
         """Register with torch.serialization for the duration of a `with` block, and leave nothing behind."""
         registry = torch.serialization._package_registry  # noqa: SLF001 -- there is no public way to unregister
-        entry = (_BEFORE_CPU, self, lambda _storage, _location: None)
-        torch.serialization.register_package(*entry)
+        torch.serialization.register_package(_BEFORE_CPU, self, _restore_nothing)  # type: ignore[arg-type]
         self._active = True
         try:
             yield self
         finally:
             self._active = False
             registry[:] = [other for other in registry if other[1] is not self]
+
+
+def _restore_nothing(_storage: object, _location: str) -> None:
+    """Leave restoring to torch: this entry only tags."""

@@ -151,7 +151,7 @@ class Moment:
         clones: dict[int, Any] = {}
         for one in self._modules.values():
             for held in (one._parameters, one._buffers):  # noqa: SLF001 -- the registries themselves are restored
-                for tensor in filter(None.__ne__, held.values()):
+                for tensor in (one for one in held.values() if one is not None):
                     self._keep[id(tensor)] = tensor
                     if id(tensor) not in clones:
                         clones[id(tensor)] = copy_tensor(tensor)

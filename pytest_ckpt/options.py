@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _OPTIONS = {
     "ckpt_devices": "device types to go between, such as 'cpu cuda'; default: the CPU and the machine's accelerator",
@@ -51,15 +47,14 @@ def read(config: pytest.Config) -> Settings:
         pytest.UsageError: A name of a check or format is unknown; the message has the nearest.
     """
     given = {name.removeprefix("ckpt_"): _names(config, name) for name in _OPTIONS}
-    from pytest_ckpt import registry
+    from pytest_ckpt import formats, registry
     from pytest_ckpt.findings import UsageError
 
-    validate: dict[str, Callable[[tuple[str, ...]], object]] = {"checks": registry.require, "ignore": registry.require}
-    for name, require in validate.items():
-        try:
-            require(given[name] or ())
-        except UsageError as error:
-            raise pytest.UsageError(f"--ckpt-{name} (ini: ckpt_{name}): {error}") from None
+    try:
+        registry.require([*(given["checks"] or ()), *(given["ignore"] or ())])
+        formats.require(given["formats"] or ())
+    except UsageError as error:
+        raise pytest.UsageError(f"pytest-ckpt options: {error}") from None
     return Settings(given["devices"], given["formats"], given["checks"], given["ignore"] or ())
 
 

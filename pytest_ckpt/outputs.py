@@ -48,13 +48,13 @@ def same_randomness(seed: int = SEED) -> Iterator[None]:
         torch.manual_seed(seed)
         random.seed(seed)
         if numpy:
-            numpy.random.seed(seed)  # noqa: NPY002 -- the legacy global generator is the one that modules use
+            numpy.random.seed(seed)
         try:
             yield
         finally:
             random.setstate(python_state)
             if numpy:
-                numpy.random.set_state(numpy_state)  # noqa: NPY002 -- as above
+                numpy.random.set_state(numpy_state)
 
 
 def _accelerator_type() -> str:
@@ -86,7 +86,7 @@ class Runner:
         if inspect.isroutine(inputs) or isinstance(inputs, (partial, type)):
             try:
                 inputs = inputs()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- the user's function may raise anything
                 raise UsageError(
                     f"inputs() raised {where(error)}: give a callable that takes nothing and returns what forward takes"
                 ) from None
@@ -109,7 +109,7 @@ class Runner:
                 self._grad = True
         try:
             return self._run(module, device, grad=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- forward may raise anything
             self._grad = False
             raise ForwardError(where(error)) from None
 

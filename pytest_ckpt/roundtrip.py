@@ -112,12 +112,10 @@ def _patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _format_names(given: Sequence[str] | None) -> tuple[str, ...]:
-    if isinstance(given, str):
-        raise UsageError(f"formats takes a list of names, not the string {given!r}: write [{given!r}]")
-    return tuple(_formats.get(name).name for name in given) if given is not None else ("torch_zip",)
+    return ("torch_zip",) if given is None else _formats.require(given)
 
 
-# -------------------------------------------------------------------------------------------------------------- all legs
+# ------------------------------------------------------------------------------------------------------------- all legs
 
 
 def _run(call: Call, planned: Sequence[Leg], checks: Sequence[Check]) -> Report:
@@ -191,7 +189,7 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-# --------------------------------------------------------------------------------------------------------------- one leg
+# -------------------------------------------------------------------------------------------------------------- one leg
 
 
 class _Traveller:
@@ -226,7 +224,7 @@ class _Traveller:
         if self._call.prepare is not None:
             try:
                 self._call.prepare(source)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- the user's function may raise anything
                 raise UsageError(
                     f"prepare({type(source).__name__}) raised {where(error)}: it is called with the module that make() "
                     "built and must leave it in the state that is to be saved"
@@ -379,7 +377,7 @@ class _Traveller:
             trip.load_error = where(error)
             return None
         try:
-            return torch.load(self._path, map_location=self._leg.loaded_on, weights_only=False)  # noqa: S614 -- written a moment ago by the module under test
+            return torch.load(self._path, map_location=self._leg.loaded_on, weights_only=False)
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
             return None
@@ -490,7 +488,7 @@ class _Traveller:
             trip.notes = (*trip.notes, trip.outputs.reason)
 
 
-# ------------------------------------------------------------------------------------------------------------ small facts
+# ---------------------------------------------------------------------------------------------------------- small facts
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

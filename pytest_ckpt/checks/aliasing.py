@@ -22,9 +22,9 @@ class Aliasing(Check):
 
     ## What it checks
 
-    Two modules that the user's loader gives for one file share no storage; and after `module.load_state_dict(state_dict)`
-    the module's entries share none with that dict. A `load_state` of the user's own may share with the dict: that is what
-    `assign=True` is for.
+    Two modules that the user's loader gives for one file share no storage; and after
+    `module.load_state_dict(state_dict)` the module's entries share none with that dict. A `load_state` of the user's
+    own may share with the dict: that is what `assign=True` is for.
 
     ## Why it matters
 
@@ -36,7 +36,8 @@ class Aliasing(Check):
 
     ## What to do
 
-    Copy what a cache gives: `copy.deepcopy(cached)`; in hooks, `copy_` into the module's own tensor instead of assigning.
+    Copy what a cache gives: `copy.deepcopy(cached)`; in hooks, `copy_` into the module's own tensor instead of
+    assigning.
 
     ## References
 

@@ -23,7 +23,8 @@ class ConfigLost(Check):
     ## What it checks
 
     A number, a flag or a string that the constructor sets differs between the saved and the loaded module, and the
-    outputs depend on it. The weights fit all the same: eight attention heads or four, an eps or a scale change no shape.
+    outputs depend on it. The weights fit all the same: eight attention heads or four, an eps or a scale change no
+    shape.
 
     ## Why it matters
 
@@ -31,13 +32,13 @@ class ConfigLost(Check):
 
     ## How it is found
 
-    The setting is transplanted from the saved into the loaded module, and the outputs agree. In the saved module it still
-    is what the factory gave, so it is a setting and not a state.
+    The setting is transplanted from the saved into the loaded module, and the outputs agree. In the saved module it
+    still is what the factory gave, so it is a setting and not a state.
 
     ## What to do
 
-    Save the settings with the weights, `{"config": {...}, "state_dict": module.state_dict()}`, and build the module from
-    them when loading.
+    Save the settings with the weights, `{"config": {...}, "state_dict": module.state_dict()}`, and build the module
+    from them when loading.
 
     ## References
 
@@ -56,7 +57,7 @@ class ConfigLost(Check):
                     self.name,
                     culprit.key,
                     f"the loader builds the module with another {name}, and the outputs depend on it ({culprit.place})",
-                    f'save it beside the weights: {{"config": {{"{name}": ...}}, "state_dict": ...}}, and build from it in load',
+                    f'save {{"config": {{"{name}": ...}}, "state_dict": ...}}, and build the module from it in load',
                     culprit.expected,
                     culprit.actual,
                 )

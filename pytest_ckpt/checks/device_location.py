@@ -22,18 +22,18 @@ class DeviceLocation(Check):
 
     ## What it checks
 
-    The file carries the tag of another device, as a GPU host would write it, and the user's loader meets it on the CPU; and
-    the loaded module's entries are where they should be.
+    The file carries the tag of another device, as a GPU host would write it, and the user's loader meets it on the
+    CPU; and the loaded module's entries are where they should be.
 
     ## Why it matters
 
-    `torch.load` puts each storage back on the device that its tag names. Without `map_location` a checkpoint of a GPU host
-    raises on every machine without CUDA: laptops, CI, CPU inference.
+    `torch.load` puts each storage back on the device that its tag names. Without `map_location` a checkpoint of a GPU
+    host raises on every machine without CUDA: laptops, CI, CPU inference.
 
     ## How it is found
 
-    While saving, storages are tagged `cuda:0` by way of `torch.serialization.register_package`, so the file is what a GPU
-    host writes. The leg is reported as simulated.
+    While saving, storages are tagged `cuda:0` by way of `torch.serialization.register_package`, so the file is what a
+    GPU host writes. The leg is reported as simulated.
 
     ## What to do
 

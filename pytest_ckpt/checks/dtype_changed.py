@@ -21,14 +21,14 @@ class DtypeChanged(Check):
 
     ## What it checks
 
-    The dtype of every live entry on both sides, before any value; and where values differ, whether `state_dict()` gave the
-    entry in another dtype than the module holds.
+    The dtype of every live entry on both sides, before any value; and where values differ, whether `state_dict()`
+    gave the entry in another dtype than the module holds.
 
     ## Why it matters
 
-    `load_state_dict` copies into what is there: a bfloat16 checkpoint in a float32 module doubles its memory, an integer
-    counter in a float32 buffer stops at 16777216, a complex buffer in a real one loses its imaginary part. None of it
-    raises.
+    `load_state_dict` copies into what is there: a bfloat16 checkpoint in a float32 module doubles its memory, an
+    integer counter in a float32 buffer stops at 16777216, a complex buffer in a real one loses its imaginary part.
+    None of it raises.
 
     ## How it is found
 
@@ -57,7 +57,7 @@ class DtypeChanged(Check):
                     "build the fresh module in the saved dtype, or load_state_dict(..., assign=True)",
                 )
             else:
-                message = f"state_dict() gives this entry in another dtype than the module holds, which rounds it: {one.detail}"
+                message = f"state_dict() gives this entry in another dtype than the module holds: {one.detail}"
                 hint = "return the entry from state_dict() in the dtype that the module holds"
             yield Finding(self.name, one.key, message, hint, one.expected, one.actual)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import nn
 
 from pytest_ckpt.checks import Case, Check, Stage
@@ -21,13 +20,13 @@ class InputMutated(Check):
 
     ## What it checks
 
-    The dict passed to `load_state_dict` (or to the user's own `load_state`) has the same keys afterwards, and its tensors
-    the same bits.
+    The dict passed to `load_state_dict` (or to the user's own `load_state`) has the same keys afterwards, and its
+    tensors the same bits.
 
     ## Why it matters
 
-    The same dict is often loaded twice: into a model and its EMA copy, into several ranks, or kept as the best state. If
-    the first load pops keys or rescales tensors in place, the second one gets something else.
+    The same dict is often loaded twice: into a model and its EMA copy, into several ranks, or kept as the best state.
+    If the first load pops keys or rescales tensors in place, the second one gets something else.
 
     ## How it is found
 
@@ -53,7 +52,7 @@ class InputMutated(Check):
                 self.name,
                 one.key,
                 "loading changed this entry of the state_dict that it was given",
-                "copy before changing: state_dict = dict(state_dict), and compute new tensors instead of changing them in place",
+                "copy before changing: state_dict = dict(state_dict); and tensor * scale, not tensor.mul_(scale)",
                 one.expected,
                 one.actual,
             )

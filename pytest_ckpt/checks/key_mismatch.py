@@ -23,12 +23,13 @@ class KeyMismatch(Check):
     ## What it checks
 
     An entry was not restored although the file holds it under a wrapper's prefix (`module.` of DataParallel and
-    DistributedDataParallel, `_orig_mod.` of torch.compile); or the loaded module has other entries than the saved one.
+    DistributedDataParallel, `_orig_mod.` of torch.compile); or the loaded module has other entries than the saved
+    one.
 
     ## Why it matters
 
-    With `strict=False` a checkpoint in which every key is unexpected loads without a word, and the model keeps its random
-    weights.
+    With `strict=False` a checkpoint in which every key is unexpected loads without a word, and the model keeps its
+    random weights.
 
     ## How it is found
 
@@ -37,8 +38,8 @@ class KeyMismatch(Check):
     ## What to do
 
     Save the inner module: `model.module.state_dict()` for DataParallel, `model._orig_mod.state_dict()` for a compiled
-    model. When loading, strip the prefix with `torch.nn.modules.utils.consume_prefix_in_state_dict_if_present`, and load
-    strictly.
+    model. When loading, strip the prefix with `torch.nn.modules.utils.consume_prefix_in_state_dict_if_present`, and
+    load strictly.
 
     ## References
 

@@ -22,14 +22,14 @@ class ModeChanged(Check):
 
     ## What it checks
 
-    `training` of every submodule before and after saving; before and after `load_state_dict`; and where the user's own
-    loader gives a module whose parts are in different modes, that these are the saved module's. A loader may well return
-    the whole module in eval mode.
+    `training` of every submodule before and after saving; before and after `load_state_dict`; and where the user's
+    own loader gives a module whose parts are in different modes, that these are the saved module's. A loader may well
+    return the whole module in eval mode.
 
     ## Why it matters
 
-    A save function that calls `eval()` and never goes back switches dropout and batch statistics off for the rest of the
-    training.
+    A save function that calls `eval()` and never goes back switches dropout and batch statistics off for the rest of
+    the training.
 
     ## How it is found
 

@@ -30,8 +30,8 @@ class NonpersistentBuffer(Check):
 
     ## How it is found
 
-    The buffer is transplanted from the saved into the loaded module, and the outputs agree. A table that is the same in
-    every instance never differs, so it stays silent.
+    The buffer is transplanted from the saved into the loaded module, and the outputs agree. A table that is the same
+    in every instance never differs, so it stays silent.
 
     ## What to do
 

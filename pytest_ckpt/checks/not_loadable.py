@@ -21,13 +21,13 @@ class NotLoadable(Check):
 
     ## What it checks
 
-    Loading raises: a key is missing or unexpected, a shape does not fit, a parameter cannot be written, extra state is not
-    taken back.
+    Loading raises: a key is missing or unexpected, a shape does not fit, a parameter cannot be written, extra state
+    is not taken back.
 
     ## Why it matters
 
-    It shows on the day when the checkpoint is needed. A buffer that is None until the first fit, a memory bank that grows,
-    a projection that the first forward creates: all of them save well.
+    It shows on the day when the checkpoint is needed. A buffer that is None until the first fit, a memory bank that
+    grows, a projection that the first forward creates: all of them save well.
 
     ## How it is found
 

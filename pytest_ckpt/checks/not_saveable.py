@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import nn
 
 from pytest_ckpt.checks import Case, Check, Stage
@@ -21,8 +20,8 @@ class NotSaveable(Check):
 
     ## What it checks
 
-    `state_dict()` or the save function raises: extra state that cannot be pickled (a lambda, a lock, an open file), a hook
-    that fails, a path that the save function cannot write.
+    `state_dict()` or the save function raises: extra state that cannot be pickled (a lambda, a lock, an open file), a
+    hook that fails, a path that the save function cannot write.
 
     ## Why it matters
 

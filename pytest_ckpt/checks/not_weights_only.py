@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import nn
 
 from pytest_ckpt.checks import Case, Check, Stage
@@ -27,18 +26,18 @@ class NotWeightsOnly(Check):
 
     ## Why it matters
 
-    With `weights_only=False`, loading runs whatever code the file asks for: nobody can load a stranger's checkpoint safely.
-    And it breaks when a class that was pickled along is renamed or moved.
+    With `weights_only=False`, loading runs whatever code the file asks for: nobody can load a stranger's checkpoint
+    safely. And it breaks when a class that was pickled along is renamed or moved.
 
     ## How it is found
 
-    By loading it, and by `torch.serialization.get_unsafe_globals_in_checkpoint`. With a `load` of the user's own this check
-    does not look.
+    By loading it, and by `torch.serialization.get_unsafe_globals_in_checkpoint`. With a `load` of the user's own this
+    check does not look.
 
     ## What to do
 
-    Save plain data: `vars(args)` for an argparse.Namespace, `dataclasses.asdict(config)` for a dataclass, `str(path)` for a
-    path. Where the class is yours and stays, allow it by `torch.serialization.add_safe_globals([Config])`.
+    Save plain data: `vars(args)` for an argparse.Namespace, `dataclasses.asdict(config)` for a dataclass, `str(path)`
+    for a path. Where the class is yours and stays, allow it by `torch.serialization.add_safe_globals([Config])`.
 
     ## References
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from torch import nn
 
 from pytest_ckpt.checks import Case, Check, Stage
@@ -21,13 +20,13 @@ class RequiresGrad(Check):
 
     ## What it checks
 
-    `requires_grad` of every parameter on both sides. A loader that returns the whole module frozen and in eval mode is left
-    alone: that is a module for inference.
+    `requires_grad` of every parameter on both sides. A loader that returns the whole module frozen and in eval mode
+    is left alone: that is a module for inference.
 
     ## Why it matters
 
-    A state_dict does not carry the flag. A backbone that `prepare` froze trains again after loading, a head that a loader
-    assigns without its flag never trains at all.
+    A state_dict does not carry the flag. A backbone that `prepare` froze trains again after loading, a head that a
+    loader assigns without its flag never trains at all.
 
     ## How it is found
 
@@ -69,7 +68,7 @@ class RequiresGrad(Check):
 
 
 def _freeze(module: nn.Linear) -> None:
-    module.bias.requires_grad_(requires_grad=False)
+    module.bias.requires_grad = False
 
 
 class _Frozen(nn.Linear):

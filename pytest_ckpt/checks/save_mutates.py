@@ -22,13 +22,13 @@ class SaveMutates(Check):
 
     ## What it checks
 
-    After saving, the live module's entries, non-persistent buffers and requires_grad flags are bit for bit what they were
-    before, and the global generators of torch and Python have not moved.
+    After saving, the live module's entries, non-persistent buffers and requires_grad flags are bit for bit what they
+    were before, and the global generators of torch and Python have not moved.
 
     ## Why it matters
 
-    A save function that calls `model.half()` and `model.float()` again, that moves the model to the CPU and back or that
-    strips it for release rounds or replaces the weights in the middle of training, once a checkpoint.
+    A save function that calls `model.half()` and `model.float()` again, that moves the model to the CPU and back or
+    that strips it for release rounds or replaces the weights in the middle of training, once a checkpoint.
 
     ## How it is found
 
@@ -53,7 +53,8 @@ class SaveMutates(Check):
                 self.name,
                 one.key,
                 "saving changed it in the live module",
-                "convert copies of the tensors, not the module: {name: tensor.half() for name, tensor in module.state_dict().items()}",
+                "convert copies of the tensors, not the module:\n"
+                "{name: tensor.half() for name, tensor in module.state_dict().items()}",
                 one.expected,
                 one.actual,
             )

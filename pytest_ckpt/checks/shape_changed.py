@@ -26,8 +26,8 @@ class ShapeChanged(Check):
 
     ## Why it matters
 
-    A loader that assigns or copies entry by entry does not check shapes: `copy_` broadcasts, and an assigned tensor takes
-    the place of one of another shape until the first forward that notices, if one does.
+    A loader that assigns or copies entry by entry does not check shapes: `copy_` broadcasts, and an assigned tensor
+    takes the place of one of another shape until the first forward that notices, if one does.
 
     ## How it is found
 

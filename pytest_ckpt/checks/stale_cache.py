@@ -26,18 +26,18 @@ class StaleCache(Check):
 
     ## Why it matters
 
-    After `load_state_dict` the parameters are new and the value derived from them is old. The module computes with a mix
-    of both, and nothing in the state_dict shows it.
+    After `load_state_dict` the parameters are new and the value derived from them is old. The module computes with a
+    mix of both, and nothing in the state_dict shows it.
 
     ## How it is found
 
-    As for unsaved-state; then a fresh module is built while the operations of its constructor are recorded, which tells
-    whether the value comes from the module's entries.
+    As for unsaved-state; then a fresh module is built while the operations of its constructor are recorded, which
+    tells whether the value comes from the module's entries.
 
     ## What to do
 
-    Compute it in `forward`, or again after loading with
-    `self.register_load_state_dict_post_hook(lambda module, keys: module.renew())`.
+    Compute it in `forward`, or again after loading with `self.register_load_state_dict_post_hook(lambda module, keys:
+    module.renew())`.
 
     ## References
 
@@ -56,7 +56,7 @@ class StaleCache(Check):
                     self.name,
                     culprit.key,
                     f"the value is computed from the weights in __init__ and not again after loading ({culprit.place})",
-                    "compute it in forward, or renew it in a hook given to self.register_load_state_dict_post_hook(...)",
+                    "compute it in forward, or again in a self.register_load_state_dict_post_hook(...)",
                     culprit.expected,
                     culprit.actual,
                 )
@@ -85,7 +85,7 @@ class _Renewed(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.rand(3) + 1)
         self.inverse = 1 / self.scale.detach()
-        self.register_load_state_dict_post_hook(self._renew)
+        self.register_load_state_dict_post_hook(self._renew)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def _renew(module: nn.Module, _keys: Any) -> None:

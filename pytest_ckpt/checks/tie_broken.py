@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import nn
 
 from pytest_ckpt.checks import Case, Check, Stage
@@ -26,8 +25,8 @@ class TieBroken(Check):
 
     ## Why it matters
 
-    An embedding tied to the output layer that comes back untied trains as two matrices, of which only one gets most of the
-    gradient; the file of the next checkpoint grows by the difference.
+    An embedding tied to the output layer that comes back untied trains as two matrices, of which only one gets most
+    of the gradient; the file of the next checkpoint grows by the difference.
 
     ## How it is found
 
@@ -35,8 +34,8 @@ class TieBroken(Check):
 
     ## What to do
 
-    Tie in `__init__`, which every load then starts from. After `load_state_dict(..., assign=True)` or a construction on the
-    meta device, tie again: `model.head.weight = model.embedding.weight`.
+    Tie in `__init__`, which every load then starts from. After `load_state_dict(..., assign=True)` or a construction
+    on the meta device, tie again: `model.head.weight = model.embedding.weight`.
 
     ## References
 

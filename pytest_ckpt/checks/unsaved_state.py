@@ -28,14 +28,15 @@ class UnsavedState(Check):
     ## Why it matters
 
     `state_dict()` knows parameters, buffers, submodules and extra state, nothing else. What is kept in a plain
-    attribute is silently replaced by whatever the constructor makes, and the model that was evaluated is not the model
-    that is deployed.
+    attribute is silently replaced by whatever the constructor makes, and the model that was evaluated is not the
+    model that is deployed.
 
     ## How it is found
 
     The attributes in which the two modules differ are transplanted from the saved module into the loaded one. If the
-    outputs then agree, the set is reduced to the smallest one that still makes them agree. An attribute that changes no
-    output is never named. Entries are moved a little before saving, so that one which was skipped cannot look restored.
+    outputs then agree, the set is reduced to the smallest one that still makes them agree. An attribute that changes
+    no output is never named. Entries are moved a little before saving, so that one which was skipped cannot look
+    restored.
 
     ## What to do
 

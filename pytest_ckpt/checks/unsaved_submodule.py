@@ -21,14 +21,15 @@ class UnsavedSubmodule(Check):
 
     ## What it checks
 
-    A list, tuple, set or dict attribute holds modules that are registered nowhere, and their parameters differ between
-    the saved and the loaded module. References to layers that are registered under another name are left alone.
+    A list, tuple, set or dict attribute holds modules that are registered nowhere, and their parameters differ
+    between the saved and the loaded module. References to layers that are registered under another name are left
+    alone.
 
     ## Why it matters
 
-    `nn.Module` registers a submodule when it is assigned to an attribute, not when it sits in a container that is. Its
-    parameters are then missing from `state_dict()`, from `parameters()`, so the optimizer never trains them, and from
-    `.to(device)`.
+    `nn.Module` registers a submodule when it is assigned to an attribute, not when it sits in a container that is.
+    Its parameters are then missing from `state_dict()`, from `parameters()`, so the optimizer never trains them, and
+    from `.to(device)`.
 
     ## How it is found
 

@@ -26,8 +26,8 @@ class ValueChanged(Check):
 
     ## Why it matters
 
-    A weight that is transposed, shifted by one, rounded to half precision or put into its neighbour's place still has the
-    right name, shape and dtype.
+    A weight that is transposed, shifted by one, rounded to half precision or put into its neighbour's place still has
+    the right name, shape and dtype.
 
     ## How it is found
 
@@ -77,7 +77,7 @@ class _Shifted(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(3))
-        self.register_state_dict_post_hook(_add_one)
+        self.register_state_dict_post_hook(_add_one)  # type: ignore[no-untyped-call]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * (1 + self.weight)
@@ -88,7 +88,7 @@ class _ShiftedAndBack(_Shifted):
         super().__init__()
         with torch.no_grad():
             self.weight.fill_(0.5)  # one more and one less is exact for it
-        self.register_load_state_dict_pre_hook(_subtract_one)
+        self.register_load_state_dict_pre_hook(_subtract_one)  # type: ignore[no-untyped-call]
 
 
 def _add_one(_module: Any, state: Any, prefix: str, _metadata: Any) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pytest_ckpt.findings import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
 
@@ -46,6 +48,22 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(found.name for found in pkgutil.iter_modules([str(Path(__file__).parent)])))
 
 
+def require(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the names if all are names of formats.
+
+    Raises:
+        UsageError: One is not; the message has the nearest name.
+    """
+    if isinstance(given, str):
+        raise UsageError(f"formats takes a list of names, not the string {given!r}: write [{given!r}]")
+    for name in given:
+        if name not in names():
+            near = get_close_matches(str(name), names(), n=1)
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"there is no format {name!r}: {meant}The formats are {', '.join(names())}")
+    return tuple(given)
+
+
 @cache
 def get(name: str) -> Format:
     """Give the format of one name.
@@ -53,10 +71,7 @@ def get(name: str) -> Format:
     Raises:
         UsageError: There is none; the message has the nearest name.
     """
-    if name not in names():
-        near = get_close_matches(str(name), names(), n=1)
-        meant = f"did you mean {near[0]!r}? " if near else ""
-        raise UsageError(f"there is no format {name!r}: {meant}The formats are {', '.join(names())}")
+    require([name])
     module = import_module(f"pytest_ckpt.formats.{name}")
     found: Format = next(
         value()
