@@ -132,14 +132,21 @@ def _findings(source: Source, job: Job) -> list[Finding]:
 
 
 def _plans(source: Source, findings: Sequence[Finding], *, unsafe: bool) -> dict[int, Plan]:
-    """Choose what to edit in each piece; pieces without anything to do are left out."""
+    """Choose what to edit in each piece; pieces without anything to do are left out.
+
+    An import serves all pieces that follow, so those wait for the next round, where they may not need one any more.
+    """
     from lint_rules.fixes import plan
 
-    plans = {
-        piece.number: plan(piece.text, [each for each in findings if (each.cell or 0) == piece.number], unsafe=unsafe)
-        for piece in source.pieces
-    }
-    return {number: chosen for number, chosen in plans.items() if chosen.edits}
+    plans: dict[int, Plan] = {}
+    for piece in source.pieces:
+        inside = [finding for finding in findings if (finding.cell or 0) == piece.number]
+        chosen = plan(piece.text, inside, unsafe=unsafe)
+        if chosen.edits:
+            plans[piece.number] = chosen
+        if any(finding.fix and finding.fix.imports for finding in chosen.applied):
+            break
+    return plans
 
 
 def _reread(source: Source, data: bytes, job: Job) -> tuple[Source, list[Finding]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lint_rules import files, prefilter, registry
 from lint_rules.checker import Job, Report, check, syntax_problem
-from lint_rules.sources import File, Problem, UnreadableError, Walk, decode, ignored_codes, kind_of
+from lint_rules.sources import File, Problem, UnreadableError, Walk, decode, ignored_codes, is_excluded, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -117,7 +117,10 @@ class Runner:
             ConfigError: The `pyproject.toml` above that path cannot be used.
         """
         absolute = Path(path).absolute()
-        job = self._job(File(path, str(absolute), self.resolver.settings(absolute.parent)), data)
+        settings = self.resolver.settings(absolute.parent)
+        if settings.force_exclude and is_excluded(absolute, settings):
+            return Result((), (), 0)
+        job = self._job(File(path, str(absolute), settings), data)
         if not job.codes:
             problem = syntax_problem(path, data)
             return Result((), (problem,) if problem else (), 1)

@@ -60,7 +60,7 @@ class Suppressions:
 
 def read(text: str) -> Suppressions:
     """Read the comments of a piece; a `# noqa` inside a string is none."""
-    if "noqa" not in text.lower():
+    if not _LINE.search(text):
         return Suppressions({}, ())
     lines: dict[int, Directive] = {}
     whole: list[Directive] = []
@@ -80,6 +80,9 @@ def keep(findings: Iterable[Finding], pieces: Iterable[Piece]) -> list[Finding]:
         findings: What the rules found, placed in the pieces: `cell` is the piece's number, or None for the only one.
         pieces: The source's Python.
     """
+    findings = list(findings)
+    if not findings:
+        return []
     comments = {piece.number: read(piece.text) for piece in pieces}
     whole = [directive for each in comments.values() for directive in each.whole]
     return [

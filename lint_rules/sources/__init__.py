@@ -2,6 +2,17 @@
 
 from lint_rules.sources.base import Piece, Source, UnreadableError, decode
 from lint_rules.sources.kinds import kind_of
-from lint_rules.sources.walk import File, Problem, Walk, ignored_codes
+from lint_rules.sources.walk import File, Problem, Walk, ignored_codes, is_excluded
 
-__all__ = ["File", "Piece", "Problem", "Source", "UnreadableError", "Walk", "decode", "ignored_codes", "kind_of"]
+__all__ = [
+    "File",
+    "Piece",
+    "Problem",
+    "Source",
+    "UnreadableError",
+    "Walk",
+    "decode",
+    "ignored_codes",
+    "is_excluded",
+    "kind_of",
+]

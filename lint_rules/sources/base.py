@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lint_rules.rule import Edit, Finding
 
@@ -165,17 +165,6 @@ def syntax_error(text: str) -> SyntaxError | None:
     except (RecursionError, MemoryError):
         return SyntaxError("nested too deeply")
     return None
-
-
-def apply_edits(text: str, edits: Iterable[Edit]) -> str:
-    """Apply edits that do not overlap; of several at the same place, the first comes first."""
-    starts = [0, *(match.end() for match in re.finditer("\n", text)), len(text)]
-    parts, at = [], 0
-    for edit in sorted(edits, key=lambda edit: (edit.line, edit.column)):
-        begin = min(starts[min(edit.line, len(starts)) - 1] + edit.column - 1, len(text))
-        parts += [text[at:begin], edit.text]
-        at = min(starts[min(edit.end_line, len(starts)) - 1] + edit.end_column - 1, len(text))
-    return "".join([*parts, text[at:]])
 
 
 def _declared(data: bytes) -> str:

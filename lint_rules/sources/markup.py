@@ -11,7 +11,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from lint_rules.sources.base import Piece, Source, apply_edits, decode, syntax_error
+from lint_rules.sources.base import Piece, Source, decode, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,8 +92,10 @@ class Document(Source):
 
     def edited(self, edits: Mapping[int, Sequence[Edit]]) -> bytes:
         """Apply the edits inside the blocks."""
-        moved = [_moved(edit, self._code[number]) for number, each in edits.items() for edit in each]
-        return self._decoded.encode(apply_edits(self._decoded.text, moved))
+        from lint_rules.fixes import edit
+
+        moved = [_moved(one, self._code[number]) for number, each in edits.items() for one in each]
+        return self._decoded.encode(edit(self._decoded.text, moved))
 
     def _below(self, start: int, margin: int) -> int:
         """Give where the lines indented by more than a margin end; blank lines among them are in."""
@@ -218,21 +220,22 @@ def _prompted(block: list[_Line]) -> list[_Line]:
 def _moved(edit: Edit, block: Sequence[_Line]) -> Edit:
     """Translate an edit of a block's code into one of the document; new lines are indented, or prompted, alike."""
     if edit.line > len(block):
-        last = block[-1]
-        end = len(last.code) + 1
+        end = len(block[-1].code) + 1
         edit = replace(edit, line=len(block), column=end, end_line=len(block), end_column=end)
         edit = replace(edit, text="\n" + edit.text.removesuffix("\n"))
     start = block[edit.line - 1]
     end_line = min(edit.end_line, len(block))
     end_column = edit.end_column if end_line == edit.end_line else len(block[-1].code) + 1
-    head, *rest = edit.text.split("\n")
+    lines = edit.text.split("\n")
+    between = ((_prefix(start, line) + line).rstrip() for line in lines[1:-1])
+    last = [_prefix(start, line) + line for line in lines[1:][-1:]]
     return replace(
         edit,
         line=start.number + 1,
         column=edit.column + len(start.prefix),
         end_line=block[end_line - 1].number + 1,
         end_column=end_column + len(block[end_line - 1].prefix),
-        text="\n".join([head, *(_prefix(start, line) + line for line in rest)]),
+        text="\n".join([lines[0], *between, *last]),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lint_rules.sources.base import Piece, Source, UnreadableError, apply_edits, syntax_error
+from lint_rules.sources.base import Piece, Source, UnreadableError, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,12 +56,14 @@ class NotebookSource(Source):
 
     def edited(self, edits: Mapping[int, Sequence[Edit]]) -> bytes:
         """Apply the edits to the cells and lay the JSON out as it was."""
+        from lint_rules.fixes import edit
+
         body = self._text.rstrip("\n")
         style = next((style for style in _STYLES if self._written(style) == body), _STYLES[0])
         for number, each in edits.items():
             cell = self._cells[number]
             key = "source" if "source" in cell else "input"
-            text = apply_edits(_source(cell), each)
+            text = edit(_source(cell), each)
             cell[key] = text.splitlines(keepends=True) if isinstance(cell[key], list) else text
         return (self._written(style) + self._text[len(body) :]).encode()
 

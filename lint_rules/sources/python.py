@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from lint_rules.sources.base import Piece, Source, apply_edits, decode
+from lint_rules.sources.base import Piece, Source, decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,4 +28,6 @@ class PythonSource(Source):
 
     def edited(self, edits: Mapping[int, Sequence[Edit]]) -> bytes:
         """Apply the edits and encode the text as it was."""
-        return self._decoded.encode(apply_edits(self._decoded.text, edits.get(0, ())))
+        from lint_rules.fixes import edit
+
+        return self._decoded.encode(edit(self._decoded.text, edits.get(0, ())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,17 +76,21 @@ class Walk:
             ConfigError: A `pyproject.toml` on the way cannot be used.
         """
         for path in named:
-            absolute = Path(path).absolute()
-            folder = absolute if absolute.is_dir() else absolute.parent
-            settings = self._resolver.settings(Path(os.path.normpath(folder)))
-            absolute = Path(os.path.normpath(absolute))
-            if not absolute.exists():
+            absolute = Path(os.path.normpath(Path(path).absolute()))
+            try:
+                is_folder = stat.S_ISDIR(absolute.stat().st_mode)
+            except FileNotFoundError:
                 self.problems.append(Problem(path, "there is no such file or folder; check the spelling"))
-            elif settings.force_exclude and _is_excluded_somewhere(absolute, settings):
                 continue
-            elif absolute.is_dir():
+            except OSError as error:
+                self.problems.append(Problem(path, f"cannot be read ({error.strerror})"))
+                continue
+            settings = self._resolver.settings(absolute if is_folder else absolute.parent)
+            if settings.force_exclude and is_excluded(absolute, settings, folder=is_folder):
+                continue
+            if is_folder:
                 yield from self._below(path, str(absolute), settings)
-            elif self._is_new(str(absolute)):
+            elif self._is_new(os.path.realpath(absolute)):
                 yield File(path, str(absolute), settings)
 
     def _below(self, path: str, absolute: str, settings: Settings) -> Iterator[File]:
@@ -95,20 +100,23 @@ class Walk:
         while folders:
             shown, absolute, ignored = folders.pop()
             settings = self._resolver.settings(Path(absolute))
+            real = os.path.realpath(absolute)
             entries = self._entries(shown, absolute)
             if settings.respect_gitignore and any(entry.name == ".gitignore" for entry in entries):
                 ignored = ignored.within(absolute)
             below = []
             for entry in entries:
                 is_folder = entry.is_dir(follow_symlinks=False)
-                if _is_excluded(entry.path, settings, folder=is_folder):
+                if _matches_exclusion(entry.path, settings, folder=is_folder):
                     continue
                 if settings.respect_gitignore and ignored.match(entry.path, folder=is_folder):
                     continue
                 if is_folder:
                     below.append((shown + entry.name + os.sep, entry.path, ignored))
-                elif _is_included(entry.path, settings) and self._is_file(shown, entry) and self._is_new(entry.path):
-                    yield File(shown + entry.name, entry.path, settings)
+                elif _is_included(entry.path, settings) and self._is_file(shown, entry):
+                    target = os.path.realpath(entry.path) if entry.is_symlink() else real + os.sep + entry.name
+                    if self._is_new(target):
+                        yield File(shown + entry.name, entry.path, settings)
             folders += reversed(below)
 
     def _entries(self, shown: str, absolute: str) -> list[os.DirEntry[str]]:
@@ -126,8 +134,8 @@ class Walk:
             self.problems.append(Problem(shown + entry.name, f"cannot be read ({error.strerror})"))
             return False
 
-    def _is_new(self, absolute: str) -> bool:
-        real = os.path.realpath(absolute)
+    def _is_new(self, real: str) -> bool:
+        """Say whether a file, told by its path without links, is met for the first time."""
         is_new = real not in self._seen
         self._seen.add(real)
         return is_new
@@ -147,18 +155,18 @@ def ignored_codes(absolute: str, settings: Settings) -> frozenset[str]:
     )
 
 
-def _is_excluded(absolute: str, settings: Settings, *, folder: bool) -> bool:
-    lines = settings.exclude + settings.extend_exclude
-    return patterns(lines).match(_relative(absolute, settings), folder=folder)
-
-
-def _is_excluded_somewhere(absolute: Path, settings: Settings) -> bool:
+def is_excluded(absolute: Path, settings: Settings, *, folder: bool = False) -> bool:
     """Say whether a path, or a folder that it is in, is excluded."""
     root = settings.root or Path.cwd()
-    above = [folder for folder in absolute.parents if folder.is_relative_to(root) and folder != root]
-    return _is_excluded(str(absolute), settings, folder=absolute.is_dir()) or any(
-        _is_excluded(str(folder), settings, folder=True) for folder in above
+    above = (each for each in absolute.parents if each.is_relative_to(root) and each != root)
+    return _matches_exclusion(str(absolute), settings, folder=folder) or any(
+        _matches_exclusion(str(each), settings, folder=True) for each in above
     )
+
+
+def _matches_exclusion(absolute: str, settings: Settings, *, folder: bool) -> bool:
+    lines = settings.exclude + settings.extend_exclude
+    return patterns(lines).match(_relative(absolute, settings), folder=folder)
 
 
 def _is_included(absolute: str, settings: Settings) -> bool:
