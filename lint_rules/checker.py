@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: A fix may uncover another finding, or overlap with one; more rounds than this mean that two fixes undo each other.
 _ROUNDS = 10
 
+#: The cell number of what goes without saying; no finding is ever there.
+_PRELUDE = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -126,7 +129,7 @@ def _findings(source: Source, job: Job) -> list[Finding]:
     if source.is_plain:
         found = engine.lint_text(source.pieces[0].text, job.path, rules, job.settings)
     else:
-        cells = [(piece.number, piece.text) for piece in source.pieces]
+        cells = [(_PRELUDE, source.prelude), *((piece.number, piece.text) for piece in source.pieces)]
         found = engine.lint_cells(cells, job.path, rules, job.settings)
     return suppress.keep(found, source.pieces)
 

@@ -57,10 +57,12 @@ class Source(ABC):
         pieces: The Python in it that can be parsed, in order.
         problems: Parts that could not be read, and are left out.
         is_plain: Whether there is just one piece, which is the whole source.
+        prelude: Python that goes without saying before the first piece.
     """
 
     endings: ClassVar[tuple[str, ...]]
     is_plain: ClassVar[bool] = False
+    prelude: ClassVar[str] = ""
     pieces: tuple[Piece, ...]
     problems: tuple[UnreadableError, ...] = ()
 

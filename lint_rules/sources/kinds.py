@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lint_rules.sources.markup import MarkdownSource, RestSource
+from lint_rules.sources.document import MarkdownSource, RestSource, TextSource
 from lint_rules.sources.notebook import NotebookSource
 from lint_rules.sources.python import PythonSource
 
 if TYPE_CHECKING:
     from lint_rules.sources.base import Source
 
-_KINDS: tuple[type[Source], ...] = (NotebookSource, MarkdownSource, RestSource)
+_KINDS: tuple[type[Source], ...] = (NotebookSource, MarkdownSource, RestSource, TextSource)
 
 
 def kind_of(path: str) -> type[Source]:
