@@ -303,6 +303,10 @@ class _Provenance(TorchDispatchMode):
         self.numbers: list[tuple[Any, set[int]]] = []
         self._alive: list[Any] = []  # an address must not be used again while it is recorded
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else the first operation imports torch._dynamo, which takes two seconds
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         read: set[int] = set()

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
-from pytest_ckpt.compare import describe, entries, storages
+from pytest_ckpt.compare import describe, entries, nonpersistent, storage_address, storages
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.outputs import Runner, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from torch import Tensor
 
 Mode = Literal["eval", "train"]
 
@@ -43,7 +45,7 @@ class Call:
                 )
             if not callable(value) and (value is not None or name == "make"):
                 raise UsageError(f"{name} must be callable, but {value!r} was given")
-        if self.mode not in {"eval", "train"}:
+        if self.mode not in ("eval", "train"):
             raise UsageError(f"mode must be 'eval' or 'train', but {self.mode!r} was given")
 
     def build(self) -> nn.Module:
@@ -71,13 +73,15 @@ class Call:
             UsageError: It gave the same module, or one that shares parameters with it.
         """
         module = self.build()
-        shared = storages(entries(module)).keys() & storages(entries(other)).keys()
+        theirs = {id(parameter) for parameter in other.parameters()}
+        shared = [name for name, parameter in module.named_parameters() if id(parameter) in theirs]
         if module is other or shared:
-            what = "the same module" if module is other else "modules that share parameters"
+            what = f"two modules that share {shared[0]!r}" if module is not other else "the same module twice"
             raise UsageError(
-                f"make() gave {what} twice ({type(module).__name__}): build a new module inside it, "
+                f"make() gave {what} ({type(module).__name__}): build a new module inside it, "
                 f"such as lambda: {type(module).__name__}(...), so that saving and loading have two to work with"
             )
+        part(module, other)
         return module
 
     def allowed(self, key: str) -> bool:
@@ -100,6 +104,28 @@ class Call:
             unexpected = [key for key in result.unexpected_keys if not _matches(key, self.allow_unexpected)]
             if missing or unexpected:
                 raise RuntimeError(f"Missing key(s) in state_dict: {missing}. Unexpected key(s): {unexpected}.")
+
+
+def part(one: nn.Module, other: nn.Module) -> None:
+    """Give two modules memory of their own where a constant from outside the factory stands behind both.
+
+    `nn.Embedding.from_pretrained(vectors)` and `register_buffer("mean", MEAN)` use the tensor that they are given. It
+    must not be written to, and the two modules must be able to differ.
+    """
+    memory = storages(_tensors(one)).keys() & storages(_tensors(other)).keys()
+    for module in (one, other):
+        copies: dict[int, Tensor] = {}
+        for owner in module.modules():
+            for name, buffer in owner._buffers.items():  # noqa: SLF001 -- the registry, so that persistence is kept
+                if buffer is not None and storage_address(buffer) in memory:
+                    owner._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())  # noqa: SLF001 -- as above
+        for parameter in module.parameters():
+            if storage_address(parameter) in memory:
+                parameter.data = parameter.detach().clone()
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**entries(module), **nonpersistent(module)}
 
 
 def _matches(key: str, patterns: Sequence[str]) -> bool:

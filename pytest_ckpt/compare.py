@@ -6,6 +6,7 @@ one of the same value, which `torch.equal` calls equal.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
@@ -201,6 +202,8 @@ def words(tensor: Tensor) -> Tensor:
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     tensor = tensor.resolve_neg()
+    if tensor.dtype == torch.bool:
+        return tensor.view(torch.uint8).ne(0)  # True may be stored as any byte but 0
     size = tensor.element_size()
     if (
         tensor.is_contiguous()
@@ -229,8 +232,10 @@ def _equal(one: Any, other: Any, above: frozenset[tuple[int, int]]) -> bool:
     above |= {(id(one), id(other))}
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return _tensor_aspect(one, other) is None
-    if type(one) is not type(other):
-        return False
+    return type(one) is type(other) and _equal_of_one_type(one, other, above)
+
+
+def _equal_of_one_type(one: Any, other: Any, above: frozenset[tuple[int, int]]) -> bool:
     if isinstance(one, float):
         return bool(one.hex() == other.hex())
     if isinstance(one, torch.Generator):
@@ -239,6 +244,8 @@ def _equal(one: Any, other: Any, above: frozenset[tuple[int, int]]) -> bool:
         return list(one) == list(other) and all(_equal(one[key], other[key], above) for key in one)
     if isinstance(one, (list, tuple)) or type(one).__name__ == "deque":
         return len(one) == len(other) and all(_equal(*pair, above) for pair in zip(one, other, strict=True))
+    if isinstance(one, nn.Module):
+        return _equal(vars(one), vars(other), above)
     if type(one).__module__ == "numpy" and hasattr(one, "tobytes"):
         return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
     if _inherited(one, "__eq__"):
@@ -262,7 +269,7 @@ def _attributes(value: Any) -> Any:
         return get_state
     if callable(get_state):
         return get_state()
-    return None if callable(value) else getattr(value, "__dict__", None)
+    return None if inspect.isroutine(value) else getattr(value, "__dict__", None)
 
 
 def spread(expected: Tensor, actual: Tensor) -> str:
@@ -270,9 +277,11 @@ def spread(expected: Tensor, actual: Tensor) -> str:
     if expected.layout != torch.strided or expected.is_quantized or expected.is_nested or _inner(expected):
         return ""
     one, other = expected.detach().cpu(), actual.detach().cpu()
+    if one.dtype.itemsize == 1 and one.dtype.is_floating_point:
+        one, other = one.float(), other.float()  # float8 kinds know no comparison
+    apart = (one != other) & ~(one.isnan() & other.isnan())
     wide = torch.complex128 if one.is_complex() else torch.float64
     one, other = one.to(wide), other.to(wide)
-    apart = (one != other) & ~(one.isnan() & other.isnan())
     count = int(apart.sum())
     if not count:
         return "the values are equal, their bits (the sign of a zero or the payload of a NaN) are not"

@@ -138,6 +138,8 @@ class Report:
 
     def _summary(self) -> str:
         ran = [leg for leg in self.legs if leg.status != "skipped"]
+        if self.ok and not ran:
+            return f"{self.subject}: nothing ran, every leg was skipped"
         if self.ok:
             simulated = sum(leg.status == "simulated" for leg in ran)
             legs = f"{len(ran)} leg{'s' * (len(ran) != 1)}" + (f", {simulated} of them simulated" if simulated else "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -96,23 +96,40 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
             save,
             load,
             load_state,
-            _patterns("allow_missing", allow_missing),
-            _patterns("allow_unexpected", allow_unexpected),
+            _strings("allow_missing", allow_missing),
+            _strings("allow_unexpected", allow_unexpected),
         )
-        return _run(call, legs.plan(devices, _format_names(formats)), registry.select(checks, ignore))
+        planned = legs.plan(_some("devices", devices), _formats.require(_some("formats", formats) or ("torch_zip",)))
+        return _run(call, planned, registry.select(_some("checks", checks), _strings("ignore", ignore)))
     except UsageError as error:
         message = str(error)
     raise UsageError(message) from None
 
 
-def _patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(given, str) or not all(isinstance(pattern, str) for pattern in given):
-        raise UsageError(f"{name} takes a list of patterns, not {given!r}: write {name}=[{str(given)!r}]")
-    return tuple(given)
+def _strings(argument: str, given: Iterable[str] | None) -> tuple[str, ...]:
+    """Take an argument that is a list of strings; None is an empty one.
+
+    Raises:
+        UsageError: It is a single string, no list, or holds something else than strings.
+    """
+    if isinstance(given, str):
+        raise UsageError(f"{argument} takes a list of strings, not a string: write {argument}=[{given!r}]")
+    if given is not None and not isinstance(given, Iterable):
+        raise UsageError(f"{argument} takes a list of strings, but {given!r} was given")
+    strings = tuple(given or ())
+    for one in strings:
+        if not isinstance(one, str):
+            raise UsageError(f"{argument} takes strings, but it holds {one!r}")
+    return strings
 
 
-def _format_names(given: Sequence[str] | None) -> tuple[str, ...]:
-    return ("torch_zip",) if given is None else _formats.require(given)
+def _some(argument: str, given: Iterable[str] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    strings = _strings(argument, given)
+    if not strings:
+        raise UsageError(f"{argument} is empty, so nothing would run: name at least one, or leave the argument out")
+    return strings
 
 
 # ------------------------------------------------------------------------------------------------------------- all legs
@@ -137,6 +154,7 @@ def _run(call: Call, planned: Sequence[Leg], checks: Sequence[Check]) -> Report:
             findings[place] = replace(known, leg=f"{known.leg}, {leg}") if known else replace(one, leg=str(leg))
     if not subject:
         subject = type(call.build()).__name__
+        notes["nothing was checked, since every leg was skipped"] = None
     return Report(
         subject=subject,
         entries=count,

@@ -92,7 +92,7 @@ class _ShiftedAndBack(_Shifted):
 
 
 def _add_one(_module: Any, state: Any, prefix: str, _metadata: Any) -> None:
-    state[f"{prefix}weight"] = state[f"{prefix}weight"].to(torch.float64) + 1
+    state[f"{prefix}weight"] = state[f"{prefix}weight"] + 1
 
 
 def _subtract_one(_module: Any, state: Any, prefix: str, *_rest: Any) -> None:
