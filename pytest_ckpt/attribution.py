@@ -8,7 +8,7 @@ are named. What changes nothing, such as a debug counter or a constant, is never
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -16,14 +16,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pytest_ckpt.compare import describe, entries, equal, storage_address
-from pytest_ckpt.moment import Moment, attributes, duplicate, modules_within, reachable
-from pytest_ckpt.outputs import ForwardError, Runner, first_difference
+from pytest_ckpt.moment import (
+    Moment,
+    attributes,
+    duplicate,
+    modules_within,
+    reachable,
+    remove_attribute,
+    set_attribute,
+)
+from pytest_ckpt.outputs import ForwardError, first_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from torch import Tensor
 
+Run: TypeAlias = "Callable[[nn.Module], Any]"
 Kind = Literal["attribute", "submodule", "buffer", "derived", "config", "unknown"]
 _ABSENT = object()
 
@@ -52,11 +61,14 @@ class Culprit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
+    """What could make the outputs differ; `sure` where the two sides certainly differ in it."""
+
     path: str
     name: str
     where: Literal["attributes", "_parameters", "_buffers"]
     expected: Any
     actual: Any
+    sure: bool = True
 
     @property
     def key(self) -> str:
@@ -82,7 +94,7 @@ def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its p
     loaded_module: nn.Module,
     state: Mapping[str, Tensor],
     carried: Collection[str],
-    runner: Runner,
+    runner: Run,
     make: Callable[[], nn.Module],
 ) -> Attribution:
     """Compare the outputs of two modules and name what makes them differ.
@@ -93,7 +105,7 @@ def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its p
         loaded_module: The loaded module, which has not run since it was loaded.
         state: The source's tensors of those entries that differ; they are accounted for elsewhere.
         carried: Names of the entries that the state carries, which are no candidates therefore.
-        runner: Runs forward.
+        runner: Puts a module into the mode that outputs are compared in, and runs forward.
         make: Gives a fresh module, to learn what is derived at construction.
 
     Returns:
@@ -115,16 +127,21 @@ def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its p
     loaded_again = search.difference(())
     if loaded_again is None:
         return Attribution(reason="outputs of the loaded module differ from run to run, so they were not compared")
-    candidates = _candidates(source, loaded, source_module, carried)
+    everything = _candidates(source, loaded, source_module, carried)
+    candidates = tuple(one for one in everything if one.sure)
     if search.difference(candidates) is not None:
-        return Attribution((search.unknown(place),))
+        candidates = (
+            everything  # functions and objects that cannot be compared may be bound to the source: the last resort
+        )
+        if search.difference(candidates) is not None:
+            return Attribution((search.unknown(place),))
     smallest = _smallest(candidates, lambda subset: search.difference(subset) is None)
     derived = _derived(make) if smallest else frozenset()
     fresh = _fresh_attributes(make) if smallest else {}
     return Attribution(tuple(_culprit(one, place, derived, fresh) for one in smallest))
 
 
-def _repeatable(moment: Moment, module: nn.Module, runner: Runner) -> Any:
+def _repeatable(moment: Moment, module: nn.Module, runner: Run) -> Any:
     """Run forward twice from one point; give the outputs, or None where the two differ."""
     moment.restore()
     first = runner(module)
@@ -142,7 +159,7 @@ class _Search:
         source_module: nn.Module,
         loaded_module: nn.Module,
         state: Mapping[str, Tensor],
-        runner: Runner,
+        runner: Run,
         reference: tuple[Any],
     ) -> None:
         self._source, self._loaded = source, loaded
@@ -177,9 +194,9 @@ class _Search:
             if candidate.where != "attributes":
                 getattr(owner, candidate.where)[candidate.name] = duplicate(candidate.expected)
             elif candidate.expected is _ABSENT:
-                owner.__dict__.pop(candidate.name, None)
+                remove_attribute(owner, candidate.name)
             else:
-                owner.__dict__[candidate.name] = duplicate(candidate.expected, keep)
+                set_attribute(owner, candidate.name, duplicate(candidate.expected, keep))
 
     def unknown(self, place: str) -> Culprit:
         """Name the first submodule whose outputs differ, where no attribute explains it."""
@@ -195,7 +212,7 @@ class _Search:
         return Culprit(type(self._module).__name__, "unknown", "", "", "", place)
 
 
-def _trace(module: nn.Module, runner: Runner) -> dict[str, Any]:
+def _trace(module: nn.Module, runner: Run) -> dict[str, Any]:
     """Run forward and give the first outputs of each submodule, in the order in which they finish."""
     seen: dict[str, Any] = {}
     handles = [
@@ -231,8 +248,8 @@ def _candidates(
             inside = modules_within(expected)
             if inside and all(id(one) in registered for one in inside):
                 continue
-            if not equal(expected, actual):
-                found.append(_Candidate(path, name, "attributes", expected, actual))
+            if not equal(expected, actual, unknown=False):
+                found.append(_Candidate(path, name, "attributes", expected, actual, not equal(expected, actual)))
         for name, tensor in source.tensors[path].items():
             actual = loaded.tensors[path].get(name, _ABSENT)
             one = _Candidate(path, name, _registry_of(owners[path], name), tensor, actual)

@@ -6,9 +6,14 @@ one of the same value, which `torch.equal` calls equal.
 
 from __future__ import annotations
 
+import copyreg
 import inspect
+import random
+from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
+from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
 
 Aspect = Literal["missing", "unexpected", "dtype", "shape", "layout", "device", "type", "value"]
 
+_DEFAULT_EQUALITY: object = object.__eq__
+_DEFAULT_TEXT: object = object.__repr__
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _WORD = 8
 _SHOWN = 3
@@ -215,78 +222,123 @@ def words(tensor: Tensor) -> Tensor:
     return tensor.view(_INTEGER_OF_SIZE[size])
 
 
-def equal(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any, *, unknown: bool = True) -> bool:
     """Whether two values of any kind are the same, tensors within them by bits.
 
     Containers are compared item by item, in order for mappings too. Objects that define no equality are equal if they
-    are of one type and their attributes are equal. What cannot be compared counts as equal: it accuses no one.
+    are of one type and their attributes are equal.
+
+    Args:
+        one: Any value.
+        other: Any value.
+        unknown: What to say of two different objects that cannot be compared, such as functions.
     """
-    return _equal(one, other, frozenset())
+    return _Equality(unknown).of(one, other)
 
 
-def _equal(one: Any, other: Any, above: frozenset[tuple[int, int]]) -> bool:
-    if one is other:
-        return True
-    if (id(one), id(other)) in above:
-        return True
-    above |= {(id(one), id(other))}
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return _tensor_aspect(one, other) is None
-    return type(one) is type(other) and _equal_of_one_type(one, other, above)
+class _Equality:
+    def __init__(self, unknown: bool) -> None:  # noqa: FBT001 -- the one thing that it is about
+        self._unknown = unknown
+        self._above: set[tuple[int, int]] = set()
+
+    def of(self, one: Any, other: Any) -> bool:
+        pair = (id(one), id(other))
+        if one is other or pair in self._above:
+            return True
+        if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+            return _tensor_aspect(one, other) is None
+        if type(one) is not type(other):
+            return False
+        self._above.add(pair)
+        try:
+            return self._of_one_type(one, other)
+        finally:
+            self._above.discard(pair)
+
+    def _of_one_type(self, one: Any, other: Any) -> bool:
+        if isinstance(one, float):
+            return bool(one.hex() == other.hex())
+        if isinstance(one, torch.Generator):
+            return bits_equal(one.get_state(), other.get_state())
+        if isinstance(one, dict):
+            return list(one) == list(other) and all(self.of(one[key], other[key]) for key in one)
+        if isinstance(one, (list, tuple, deque)):
+            return len(one) == len(other) and all(map(self.of, one, other))
+        if isinstance(one, nn.Module):
+            return self.of(vars(one), vars(other))
+        if type(one).__module__ == "numpy" and hasattr(one, "tobytes"):
+            return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
+        if isinstance(one, (FunctionType, MethodType, partial)):
+            return self._of_functions(one, other)
+        if type(one).__eq__ is not _DEFAULT_EQUALITY:
+            try:
+                return bool(one == other)
+            except Exception:  # noqa: BLE001, S110 -- a foreign __eq__ may raise anything, a dataclass of tensors does
+                pass
+        return self._states(state_of(one), state_of(other))
+
+    def _of_functions(self, one: Any, other: Any) -> bool:
+        if isinstance(one, partial):
+            return all(map(self.of, (one.func, one.args, one.keywords), (other.func, other.args, other.keywords)))
+        if isinstance(one, MethodType):
+            if isinstance(one.__self__, nn.Module):  # its own attributes are compared where it stands
+                return one.__func__ is other.__func__
+            return self.of(one.__func__, other.__func__) and self.of(one.__self__, other.__self__)
+        if one.__code__ is not other.__code__:
+            return self._unknown
+        return self.of(bound_in(one), bound_in(other))
+
+    def _states(self, one: Any, other: Any) -> bool:
+        return self._unknown if one is None or other is None else self.of(one, other)
 
 
-def _equal_of_one_type(one: Any, other: Any, above: frozenset[tuple[int, int]]) -> bool:
-    if isinstance(one, float):
-        return bool(one.hex() == other.hex())
-    if isinstance(one, torch.Generator):
-        return bits_equal(one.get_state(), other.get_state())
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(_equal(one[key], other[key], above) for key in one)
-    if isinstance(one, (list, tuple)) or type(one).__name__ == "deque":
-        return len(one) == len(other) and all(_equal(*pair, above) for pair in zip(one, other, strict=True))
-    if isinstance(one, nn.Module):
-        return _equal(vars(one), vars(other), above)
-    if type(one).__module__ == "numpy" and hasattr(one, "tobytes"):
-        return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
-    if _inherited(one, "__eq__"):
-        state = _attributes(one), _attributes(other)
-        return state[0] is None or state[1] is None or _equal(*state, above)
+def bound_in(function: FunctionType) -> list[Any]:
+    """Give the values that a function carries with it: its defaults and what its closure holds."""
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _filled(cell)]
+    return [function.__defaults__, function.__kwdefaults__, *cells]
+
+
+def _filled(cell: CellType) -> bool:
     try:
-        return bool(one == other)
-    except Exception:  # noqa: BLE001 -- a foreign __eq__ may raise anything
-        return True
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
 
 
-def _inherited(value: Any, name: str) -> bool:
-    """Whether a special method of a value is the one that every object has."""
-    method: object = getattr(type(value), name)
-    return method is getattr(object, name)
+def state_of(value: Any) -> Any:
+    """Give what an object without equality of its own consists of; None where that cannot be told.
 
-
-def _attributes(value: Any) -> Any:
-    get_state = getattr(value, "getstate", None) or getattr(getattr(value, "bit_generator", None), "state", None)
-    if isinstance(get_state, dict):
-        return get_state
-    if callable(get_state):
-        return get_state()
-    return None if inspect.isroutine(value) else getattr(value, "__dict__", None)
+    That is the position of a random number generator, else the attributes, those in `__slots__` included.
+    """
+    if inspect.isroutine(value) or isinstance(value, type):
+        return None
+    if isinstance(value, random.Random):
+        return value.getstate()
+    bits = getattr(value, "bit_generator", None) if type(value).__module__.startswith("numpy.random") else None
+    if bits is not None:
+        return bits.state
+    state = dict(getattr(value, "__dict__", {}))
+    slots = [name for name in copyreg._slotnames(type(value)) if hasattr(value, name)]  # type: ignore[attr-defined]  # noqa: SLF001 -- what pickle itself uses
+    state.update((name, getattr(value, name)) for name in slots)
+    return state or None
 
 
 def spread(expected: Tensor, actual: Tensor) -> str:
     """Say how many elements differ and by how much at the most."""
     if expected.layout != torch.strided or expected.is_quantized or expected.is_nested or _inner(expected):
         return ""
-    one, other = expected.detach().cpu(), actual.detach().cpu()
-    if one.dtype.itemsize == 1 and one.dtype.is_floating_point:
-        one, other = one.float(), other.float()  # float8 kinds know no comparison
-    apart = (one != other) & ~(one.isnan() & other.isnan())
-    wide = torch.complex128 if one.is_complex() else torch.float64
-    one, other = one.to(wide), other.to(wide)
-    count = int(apart.sum())
+    try:
+        one, other = expected.detach().cpu(), actual.detach().cpu()
+        if one.dtype.is_floating_point and one.dtype.itemsize == 1:
+            one, other = one.float(), other.float()  # the float8 kinds know no comparison
+        apart = (one != other) & ~(one.isnan() & other.isnan())
+        wide = torch.complex128 if one.is_complex() else torch.float64
+        count, largest = int(apart.sum()), (one[apart].to(wide) - other[apart].to(wide)).abs()
+    except (RuntimeError, NotImplementedError):  # a dtype without arithmetic, such as float4
+        return ""
     if not count:
         return "the values are equal, their bits (the sign of a zero or the payload of a NaN) are not"
-    largest = float((one - other)[apart].abs().max())
-    return f"{count} of {one.numel()} elements differ, by {largest:.3g} at the most"
+    return f"{count} of {one.numel()} elements differ, by {float(largest.max()):.3g} at the most"
 
 
 # ----------------------------------------------------------------------------------------------------------------- ties
@@ -345,13 +397,13 @@ def describe(value: Any) -> str:
     if isinstance(value, nn.Module):
         count = sum(1 for _ in value.parameters())
         return f"{type(value).__name__} with {count} parameter{'s' * (count != 1)}"
-    if isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "deque":
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
         shown = ", ".join(map(describe, list(value)[:_SHOWN_SEQUENCE]))
         return f"{type(value).__name__}({len(value)}) [{shown}{', …' if len(value) > _SHOWN_SEQUENCE else ''}]"
     if isinstance(value, dict):
         shown = ", ".join(f"{key!r}: {describe(item)}" for key, item in list(value.items())[:_SHOWN])
         return f"{type(value).__name__}({len(value)}) {{{shown}{', …' if len(value) > _SHOWN else ''}}}"
-    if _inherited(value, "__repr__"):
+    if type(value).__repr__ is _DEFAULT_TEXT:
         return f"{type(value).__name__} object"
     text = repr(value)
     return text if len(text) <= _SHOWN_TEXT else f"{text[: _SHOWN_TEXT - 1]}…"

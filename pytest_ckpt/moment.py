@@ -7,45 +7,78 @@ place. Whoever runs it twice and compares has to start from the same point both 
 from __future__ import annotations
 
 import copy
+import copyreg
+import inspect
 from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt.compare import difference
+from pytest_ckpt.compare import bound_in, difference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
+_OBJECTS_DEEP = 2
 _INTERNAL = frozenset(nn.Module().__dict__)
+_HOOKS = frozenset(name for name in _INTERNAL if name.endswith(("_hooks", "_hooks_with_kwargs")))
 
 
 def attributes(module: nn.Module) -> dict[str, Any]:
     """Give what one module holds of its own besides parameters, buffers, submodules, hooks and mode."""
-    return {name: value for name, value in vars(module).items() if name not in _INTERNAL}
+    found = {name: value for name, value in vars(module).items() if name not in _INTERNAL}
+    slots = copyreg._slotnames(type(module))  # type: ignore[attr-defined]  # noqa: SLF001 -- what pickle itself uses
+    found.update((name, getattr(module, name)) for name in slots if hasattr(module, name))
+    return found
+
+
+def set_attribute(module: nn.Module, name: str, value: Any) -> None:
+    """Set an attribute that `attributes` gives, past the module's own `__setattr__`."""
+    object.__setattr__(module, name, value)
+
+
+def remove_attribute(module: nn.Module, name: str) -> None:
+    """Remove an attribute that `attributes` gives, if it is there."""
+    if name in attributes(module):
+        object.__delattr__(module, name)
 
 
 def modules_within(value: Any) -> list[nn.Module]:
-    """Give the modules that a value is or contains, through lists, tuples, sets, deques and dicts."""
-    return list(_modules_within(value, set()))
+    """Give the modules that a value is or contains, through containers, closures, partials and plain objects."""
+    return list(_modules_within(value, set(), _OBJECTS_DEEP))
 
 
-def _modules_within(value: Any, seen: set[int]) -> Iterator[nn.Module]:
-    if id(value) in seen:
+def _modules_within(value: Any, seen: set[int], deep: int) -> Iterator[nn.Module]:
+    if id(value) in seen or value is None or isinstance(value, (torch.Tensor, int, float, str, type)):
         return
     seen.add(id(value))
     if isinstance(value, nn.Module):
         yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _modules_within(item, seen)
+        return
+    items: Any = ()
+    if isinstance(value, Mapping):
+        items = value.values()
     elif isinstance(value, (list, tuple, set, frozenset, deque)):
-        for item in value:
-            yield from _modules_within(item, seen)
+        items = value
+    elif deep:
+        items, deep = _parts_of_object(value), deep - 1
+    for item in list(items):
+        yield from _modules_within(item, seen, deep)
+
+
+def _parts_of_object(value: Any) -> Iterable[Any]:
+    if isinstance(value, partial):
+        return (value.func, value.args, value.keywords)
+    if isinstance(value, FunctionType):
+        return bound_in(value)
+    return list(getattr(value, "__dict__", {}).values()) if not inspect.isroutine(value) else ()
 
 
 def reachable(module: nn.Module) -> dict[str, nn.Module]:
@@ -158,6 +191,13 @@ class Moment:
                 copies = {name: None if tensor is None else clones[id(tensor)] for name, tensor in held.items()}
                 self._tensors.append((held, dict(held), copies))
         self._training = {name: one.training for name, one in self._modules.items()}
+        self._classes = {name: type(one) for name, one in self._modules.items()}
+        self._hooks = [
+            (registry, dict(registry))
+            for one in self._modules.values()
+            for name, registry in vars(one).items()
+            if name in _HOOKS
+        ]
         self.attributes = {
             name: {key: duplicate(value, self._keep) for key, value in attributes(one).items()}
             for name, one in self._modules.items()
@@ -180,13 +220,16 @@ class Moment:
             for name, tensor in objects.items():
                 if tensor is not None and copies[name] is not tensor:
                     _write_back(tensor, copies[name].detach())
+        for registry, hooks in self._hooks:
+            registry.clear()
+            registry.update(hooks)
         for name, one in self._modules.items():
+            one.__class__ = self._classes[name]  # the first forward of a lazy module changes it
             one.training = self._training[name]
-            for key in [key for key in attributes(one) if key not in self.attributes[name]]:
-                del one.__dict__[key]
-            one.__dict__.update(
-                {key: duplicate(value, self._keep) for key, value in self.attributes[name].items()},
-            )
+            for key in attributes(one).keys() - self.attributes[name].keys():
+                remove_attribute(one, key)
+            for key, value in self.attributes[name].items():
+                set_attribute(one, key, duplicate(value, self._keep))
 
 
 def _write_back(tensor: Tensor, value: Tensor) -> None:

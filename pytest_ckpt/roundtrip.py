@@ -462,36 +462,39 @@ class _Traveller:
     # ---------------------------------------------------------------------------------------------------------- outputs
 
     def _outputs(self, trip: Trip) -> None:
-        runner, source, loaded = self._call.runner, trip.source, trip.loaded
-        if not runner.given or loaded is None:
+        source, loaded = trip.source, trip.loaded
+        if not self._call.runner.given or loaded is None:
             return
         device = self._leg.loaded_on
         if device != "cpu":
             source.to(device)
             loaded.to(device)
-        for module in (source, loaded):
-            if self._call.mode == "train":
-                module.train()
-            else:
-                module.eval()  # its result is not used: some modules return another one, or None
         if self._natural:
             self._attribute(trip, loaded)
             return
         try:
-            reference = runner(source, device)
+            reference = self._run(source)
         except ForwardError:
             trip.place = "forward"
             return
         try:
-            trip.place = first_difference(reference, runner(loaded, device))
+            trip.place = first_difference(reference, self._run(loaded))
         except ForwardError as error:
             trip.place = f"forward of the loaded module raised {error}"
+
+    def _run(self, module: nn.Module) -> Any:
+        """Put a module into the mode that outputs are compared in, and run it."""
+        if self._call.mode == "train":
+            module.train()
+        else:
+            module.eval()  # its result is not used: some modules return another one, or None
+        return self._call.runner(module, self._leg.loaded_on)
 
     def _attribute(self, trip: Trip, loaded: nn.Module) -> None:
         source = entries(trip.source)
         moment = Moment(trip.source)
         try:
-            self._call.runner(trip.source)
+            self._run(trip.source)
         except ForwardError as error:
             raise UsageError(
                 f"forward of {type(trip.source).__name__} raised {error} on the inputs that were given, "
@@ -499,9 +502,7 @@ class _Traveller:
             ) from None
         moment.restore()
         lost = {one.key: source[one.key] for one in trip.differences if one.key in source}
-        trip.outputs = attribute_outputs(
-            moment, trip.source, loaded, lost, trip.carried, self._call.runner, self._call.build
-        )
+        trip.outputs = attribute_outputs(moment, trip.source, loaded, lost, trip.carried, self._run, self._call.build)
         if trip.outputs.reason:
             trip.notes = (*trip.notes, trip.outputs.reason)
 
@@ -529,11 +530,14 @@ def _rounded(expected: Tensor, actual: Tensor) -> bool:
         return False
     narrower = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
     saved, loaded = expected.detach(), actual.detach()
-    return any(
-        bits_equal(saved.to(dtype).to(saved.dtype), loaded)
-        for dtype in narrower
-        if dtype.itemsize < saved.dtype.itemsize
-    )
+    try:
+        return any(
+            bits_equal(saved.to(dtype).to(saved.dtype), loaded)
+            for dtype in narrower
+            if dtype.itemsize < saved.dtype.itemsize
+        )
+    except (RuntimeError, NotImplementedError):  # a dtype without conversions
+        return False
 
 
 def _shared(ours: Mapping[str, Tensor], theirs: Mapping[str, Any], what: str) -> tuple[Changed, ...]:
