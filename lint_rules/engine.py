@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lint_rules.config import Settings
     from lint_rules.flow import Flow
-    from lint_rules.names import Names
+    from lint_rules.names import Names, Scope
     from lint_rules.rule import Rule
 
 
@@ -52,11 +52,17 @@ class Context:
         tree: The narrowed source as libcst reads it.
     """
 
-    def __init__(self, tree: cst.Module, region: Region, path: str, settings: Settings) -> None:
+    def __init__(self, tree: cst.Module, region: Region, text: str, path: str, settings: Settings) -> None:
         self.path = path
         self.settings = settings
         self.tree = tree
         self._region = region
+        self._lines = split_lines(text)
+
+    @property
+    def line_end(self) -> str:
+        """The line end that the source uses."""
+        return self.tree.default_newline
 
     @cached_property
     def names(self) -> Names:
@@ -89,6 +95,37 @@ class Context:
     def finding(self, rule: Rule, node: cst.CSTNode, message: str, fix: Fix | None = None) -> Finding:
         """Report a node."""
         return Finding(rule.code, rule.name, self.path, *self.span(node), message, fix)
+
+    def spelling(self, module: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
+        """Say how a module is spelled in a scope, and what must be imported for it to be spelled so."""
+        import libcst as cst
+
+        for name in (module, *(bound for bound in scope.module.bindings if bound != module)):
+            if self.names.resolve(cst.Name(name), scope) == module:
+                return name, ()
+        return module, (module,)
+
+    def statement(self, call: cst.Call) -> cst.SimpleStatementLine | None:
+        """Find the line that consists of nothing but a call, or an assignment of its result."""
+        return self._statements.get(call)
+
+    @cached_property
+    def _statements(self) -> dict[cst.CSTNode, cst.SimpleStatementLine]:
+        import libcst as cst
+
+        from lint_rules.tree import walk
+
+        found: dict[cst.CSTNode, cst.SimpleStatementLine] = {}
+        for line in walk(self.tree):
+            if isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1:
+                only = line.body[0]
+                if isinstance(only, (cst.Expr, cst.Assign)):
+                    found[only.value] = line
+        return found
+
+    def indent(self, line: int, column: int) -> str:
+        """Give the white space in front of a statement."""
+        return self._lines[line - 1][: column - 1]
 
     def add_argument(self, call: cst.Call, text: str) -> Edit | None:
         """Make the edit that appends an argument to a call; None where the call leaves no room for one."""
@@ -188,7 +225,7 @@ def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings) -> li
         tree = cst.parse_module(region.text)
     except cst.ParserSyntaxError as error:
         raise SourceError(error.message, region.origin(error.raw_line), error.raw_column + 1) from None
-    context = Context(tree, region, path, settings)
+    context = Context(tree, region, text, path, settings)
     findings = [finding for rule in rules for finding in rule.check(context)]
     return sorted(findings, key=lambda finding: finding.place)
 

@@ -1,18 +1,1394 @@
-"""What happens to each object, in order."""
+"""What happens to each object, in order: created, loaded, eval, train, called, returned, rebound.
+
+A small abstract interpreter. It runs the module from top to bottom, then every function and method that this did not
+reach, and follows objects rather than names: through branches (both are taken, and what differs afterwards remembers
+the condition), loops (the body runs, twice), `try`, `with`, calls of functions and methods of the same file, attributes,
+containers and rebinding. What leaves the file is unknown from then on. It never executes anything.
+
+Rules read what was seen: `calls`, `uses` and `trained`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from lint_rules import knowledge
+from lint_rules.names import Names, Place, Scope
+from lint_rules.objects import Fact, Frame, Kind, Mode, State, Thing, Training, Values, contradicts
+from lint_rules.tree import children, dotted, method_of, text_of, walk
 
 if TYPE_CHECKING:
-    import libcst as cst
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from lint_rules.names import Names
+_DEPTH = 7  # calls of this file's functions inside each other
+_STEPS = 60_000  # expressions in one file; a file that takes more is left alone
+_DEPS = 24  # objects that a value remembers to be computed from
+_FACT_LENGTH = 100
+_ITEM = "[]"
+_NOTHING: Values = frozenset()
+
+
+@dataclass(slots=True)
+class Call:
+    """All that was seen of one call, over every path and every caller.
+
+    Attributes:
+        node: The call.
+        scope: The scope that it stands in.
+        receivers: For a method call, what the method was called on.
+        arguments: What each argument was, in the order of the source.
+    """
+
+    node: cst.Call
+    scope: Scope
+    receivers: set[Thing] = field(default_factory=set)
+    arguments: list[set[Thing]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A module was run.
+
+    Attributes:
+        thing: The module.
+        node: The call that runs it.
+        modes: The states that it may have been in.
+        run: The run that this happened in.
+        order: When, on the interpreter's clock.
+    """
+
+    thing: Thing
+    node: cst.Call
+    modes: frozenset[Mode]
+    run: int
+    order: int
+
+
+class _ExhaustedError(Exception):
+    """The file takes too many steps."""
 
 
 class Flow:
-    """The objects of one file."""
+    """The objects of one file.
+
+    Attributes:
+        calls: Every call that was reached, by its node.
+        uses: Every time that a module was run.
+        trained: For each object, when it was last trained or made ready for training.
+        trained_somewhere: For each run, when something unknown was last trained.
+        evaluated: Objects that were put into evaluation mode anywhere.
+        complete: Whether the whole file was followed; if not, nothing should be concluded from what is missing.
+    """
 
     def __init__(self, tree: cst.Module, names: Names) -> None:
-        self.tree = tree
-        self.names = names
+        self.calls: dict[cst.Call, Call] = {}
+        self.uses: list[Use] = []
+        self.trained: dict[Thing, int] = {}
+        self.trained_somewhere: dict[int, int] = {}
+        self.evaluated: set[Thing] = set()
+        self.complete = True
+        self._tree = tree
+        self._names = names
+        self._state = State()
+        self._clock = 0
+        self._run = 0
+        self._steps = 0
+        self._expecting_error = 0
+        self._things: dict[tuple[object, ...], Thing] = {}
+        self._parts: dict[Thing, dict[str, Thing]] = defaultdict(dict)
+        self._modules: set[Thing] = set()
+        self._entered: set[cst.CSTNode] = set()
+        self._stack: list[cst.CSTNode] = []
+        self._frames: dict[tuple[object, ...], int] = {}
+        self._top = Frame(0, names.module)
+        self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
+        try:
+            self._run_everything()
+        except (_ExhaustedError, RecursionError):
+            self.complete = False
+
+    # Runs
+
+    def _run_everything(self) -> None:
+        self._block(self._tree.body, self._top)
+        after = self._state
+        after.live = True
+        after.facts = frozenset()
+        definitions = list(self._definitions(self._tree.body, None))
+        functions = [node for node, owner in definitions if isinstance(node, cst.FunctionDef) and owner is None]
+        classes = [node for node, _ in definitions if isinstance(node, cst.ClassDef)]
+        called = {node.func.value for node, _ in self._names.calls if isinstance(node.func, cst.Name)}
+        for function in sorted(functions, key=lambda node: node.name.value in called):
+            if function not in self._entered:
+                self._start(after)
+                self._enter_alone(function, None)
+        for definition in classes:
+            self._run_class(definition, after)
+
+    def _definitions(
+        self, body: Iterable[cst.CSTNode], owner: cst.ClassDef | None
+    ) -> Iterator[tuple[cst.FunctionDef | cst.ClassDef, cst.ClassDef | None]]:
+        """Yield functions and classes that stand on the module's level, in classes or under conditions there."""
+        for node in body:
+            if isinstance(node, cst.FunctionDef):
+                yield node, owner
+            elif isinstance(node, cst.ClassDef):
+                yield node, owner
+                yield from self._definitions(node.body.body, node)
+            elif isinstance(node, (cst.If, cst.Try, cst.With, cst.Else, cst.ExceptHandler, cst.IndentedBlock, cst.For)):
+                yield from self._definitions(children(node), owner)
+
+    def _start(self, state: State) -> None:
+        self._run += 1
+        self._state = state.copy()
+
+    def _run_class(self, definition: cst.ClassDef, after: State) -> None:
+        """Run the methods of a class that nothing has called: each after `__init__`, and each after one that loads."""
+        methods = self._methods(definition)
+        left = [method for name, method in methods.items() if method not in self._entered and name != "__init__"]
+        init = methods.get("__init__")
+        if not left and (init is None or init in self._entered):
+            return
+        kind = Kind.MODULE if self._is_module(definition) else Kind.INSTANCE
+        me = Thing(kind, Training.UNKNOWN, definition.name.value, definition=definition, frame=self._top)
+        self._start(after)
+        if init is not None:
+            self._enter_alone(init, me)
+        built = self._state
+        built.live = True
+        loaded: list[tuple[cst.FunctionDef | None, State]] = [(None, built)]
+        for method in left:
+            self._start(built)
+            self._enter_alone(method, me)
+            if kind is Kind.INSTANCE and any(
+                isinstance(node, cst.Call) and method_of(node) == "load_state_dict" for node in walk(method.body)
+            ):
+                self._state.live = True
+                loaded.append((method, self._state))
+        for loader, state in loaded[1:4]:
+            for method in left:
+                if method is not loader:
+                    self._start(state)
+                    self._enter_alone(method, me)
+
+    def _enter_alone(self, function: cst.FunctionDef, me: Thing | None) -> None:
+        """Run a function as a caller outside the file would, with arguments of which nothing is known."""
+        owner = Thing(Kind.FUNCTION, definition=function, frame=self._top, bound=me)
+        self._enter(owner, function, (), {}, ("alone", function))
+
+    # Statements
+
+    def _block(self, body: Iterable[cst.CSTNode], frame: Frame) -> None:
+        for statement in body:
+            if not self._state.live:
+                return
+            self._statement(statement, frame)
+
+    def _statement(self, node: cst.CSTNode, frame: Frame) -> None:
+        handler = self._STATEMENTS.get(type(node))
+        if handler is not None:
+            handler(self, node, frame)
+        else:
+            for child in children(node):
+                if isinstance(child, cst.BaseExpression):
+                    self._value(child, frame)
+
+    def _lines(
+        self, node: cst.SimpleStatementLine | cst.SimpleStatementSuite | cst.IndentedBlock, frame: Frame
+    ) -> None:
+        self._block(node.body, frame)
+
+    def _expression(self, node: cst.Expr, frame: Frame) -> None:
+        self._value(node.value, frame)
+
+    def _assignment(self, node: cst.Assign, frame: Frame) -> None:
+        values = self._value(node.value, frame)
+        for target in node.targets:
+            self._assign(target.target, values, frame)
+
+    def _annotated(self, node: cst.AnnAssign, frame: Frame) -> None:
+        if node.value is not None:
+            values = self._value(node.value, frame)
+            self._assign(node.target, values, frame)
+
+    def _augmented(self, node: cst.AugAssign, frame: Frame) -> None:
+        old = self._value(node.target, frame)
+        new = self._value(node.value, frame)
+        text = _all(old, Kind.TEXT)
+        self._assign(
+            node.target, self._make(node, frame, Kind.TEXT if text else Kind.UNKNOWN, self._deps(old | new)), frame
+        )
+
+    def _function(self, node: cst.FunctionDef, frame: Frame) -> None:
+        self._store(node.name.value, frozenset({self._defined(node, frame, Kind.FUNCTION)}), frame)
+
+    def _class(self, node: cst.ClassDef, frame: Frame) -> None:
+        self._store(node.name.value, frozenset({self._defined(node, frame, Kind.CLASS)}), frame)
+
+    def _return(self, node: cst.Return, frame: Frame) -> None:
+        values = self._value(node.value, frame) if node.value else _NOTHING
+        frame.returned.append((values, self._state.copy()))
+        self._state.live = False
+
+    def _raise(self, node: cst.Raise, frame: Frame) -> None:
+        if node.exc is not None:
+            self._value(node.exc, frame)
+        self._state.live = False
+
+    def _leave_loop(self, _node: cst.Break | cst.Continue, frame: Frame) -> None:
+        if frame.loops:
+            frame.loops[-1].append(self._state.copy())
+        self._state.live = False
+
+    def _if(self, node: cst.If, frame: Frame) -> None:
+        self._value(node.test, frame)
+        facts, otherwise = _facts(node.test, self._tree)
+        before = self._state
+        yes, no = before.copy(), before
+        verdict = _verdict(node.test, self._names, frame.scope)
+        self._state = yes
+        yes.facts |= facts
+        self._narrow(node.test, frame, holds=True)
+        if verdict is False:
+            yes.live = False
+        else:
+            self._statement(node.body, frame)
+        yes = self._state
+        self._state = no
+        outer = no.facts
+        no.facts |= otherwise
+        if verdict is True:
+            no.live = False
+        else:
+            self._narrow(node.test, frame, holds=False)
+            if node.orelse is not None:
+                self._statement(node.orelse, frame)
+        self._state = self._join(yes, self._state, facts, otherwise)
+        self._state.facts = outer
+
+    def _else(self, node: cst.Else | cst.Finally, frame: Frame) -> None:
+        self._statement(node.body, frame)
+
+    def _for(self, node: cst.For, frame: Frame) -> None:
+        items = self._items(self._value(node.iter, frame), node, frame)
+        self._loop(node, frame, lambda: self._assign(node.target, items, frame))
+
+    def _while(self, node: cst.While, frame: Frame) -> None:
+        self._loop(node, frame, lambda: self._value(node.test, frame))
+
+    def _loop(self, node: cst.For | cst.While, frame: Frame, head: Callable[[], object]) -> None:
+        """Follow a loop that runs at least once: what it does to modes has happened afterwards."""
+        before = self._state.copy()
+        left: list[State] = []
+        for _ in range(2 if len(frame.loops) < 2 else 1):
+            frame.loops.append([])
+            head()
+            self._statement(node.body, frame)
+            left += frame.loops.pop()
+            if not self._state.live:
+                break
+        for state in left:
+            self._state = self._join(self._state, state)
+        if self._state.live:
+            for key, values in before.variables.items():
+                self._state.variables[key] = self._state.variables.get(key, _NOTHING) | values
+        elif isinstance(node, cst.For) and any(state.live for state in left):
+            self._state.live = True
+        self._state.facts = before.facts
+        if node.orelse is not None:
+            self._statement(node.orelse, frame)
+
+    def _with(self, node: cst.With, frame: Frame) -> None:
+        expected = 0
+        for item in node.items:
+            values = self._value(item.item, frame)
+            name = dotted(item.item.func) if isinstance(item.item, cst.Call) else None
+            expected += bool(name and knowledge.EXPECTS_ERROR.search(name))
+            if item.asname is not None:
+                self._assign(item.asname.name, values, frame)
+        self._expecting_error += bool(expected)
+        self._statement(node.body, frame)
+        self._expecting_error -= bool(expected)
+        if expected and not self._state.live:
+            self._state.live = True
+
+    def _try(self, node: cst.Try | cst.TryStar, frame: Frame) -> None:
+        before = self._state.copy()
+        self._statement(node.body, frame)
+        body = self._state.copy()
+        if node.orelse is not None and self._state.live:
+            self._statement(node.orelse, frame)
+        ends = [self._state]
+        for handler in node.handlers:
+            self._state = self._join(before.copy(), body.copy()) if body.live else before.copy()
+            if handler.name is not None:
+                self._assign(handler.name.name, self._make(handler, frame), frame)
+            self._statement(handler.body, frame)
+            ends.append(self._state)
+        self._state = ends[0]
+        for end in ends[1:]:
+            self._state = self._join(self._state, end)
+        if node.finalbody is not None:
+            live, self._state.live = self._state.live, True
+            self._statement(node.finalbody, frame)
+            self._state.live = self._state.live and live
+
+    def _match(self, node: cst.Match, frame: Frame) -> None:
+        self._value(node.subject, frame)
+        before = self._state
+        result = before.copy()
+        for case in node.cases:
+            self._state = before.copy()
+            self._statement(case.body, frame)
+            result = self._join(result, self._state)
+        self._state = result
+
+    def _delete(self, _node: cst.Del, _frame: Frame) -> None:
+        """Deleting a name changes no object."""
+
+    def _assert(self, node: cst.Assert, frame: Frame) -> None:
+        self._value(node.test, frame)
+        self._narrow(node.test, frame, holds=True)
+
+    _STATEMENTS: ClassVar[dict[type[cst.CSTNode], Callable[..., None]]] = {
+        cst.SimpleStatementLine: _lines,
+        cst.SimpleStatementSuite: _lines,
+        cst.IndentedBlock: _lines,
+        cst.Expr: _expression,
+        cst.Assign: _assignment,
+        cst.AnnAssign: _annotated,
+        cst.AugAssign: _augmented,
+        cst.FunctionDef: _function,
+        cst.ClassDef: _class,
+        cst.Return: _return,
+        cst.Raise: _raise,
+        cst.Break: _leave_loop,
+        cst.Continue: _leave_loop,
+        cst.If: _if,
+        cst.Else: _else,
+        cst.Finally: _else,
+        cst.For: _for,
+        cst.While: _while,
+        cst.With: _with,
+        cst.Try: _try,
+        cst.TryStar: _try,
+        cst.Match: _match,
+        cst.Del: _delete,
+        cst.Assert: _assert,
+    }
+
+    # Storing and joining
+
+    def _assign(self, target: cst.CSTNode, values: Values, frame: Frame) -> None:
+        if isinstance(target, cst.Name):
+            self._store(target.value, values, frame)
+        elif isinstance(target, cst.Attribute):
+            bases = self._value(target.value, frame)
+            for base in bases:
+                key = (base, target.attr.value)
+                old = self._attribute(base, target.attr.value, frame) if len(bases) > 1 else _NOTHING
+                self._state.attributes[key] = values | old
+        elif isinstance(target, (cst.Tuple, cst.List)):
+            self._unpack(target, values, frame)
+        elif isinstance(target, cst.Subscript):
+            for base in self._value(target.value, frame):
+                key = (base, _ITEM)
+                self._state.attributes[key] = self._state.attributes.get(key, _NOTHING) | values
+                named = (base, _index(target))
+                if named[1]:
+                    self._state.attributes[named] = values
+        elif isinstance(target, cst.StarredElement):
+            self._assign(target.value, self._make(target, frame, deps=self._deps(values)), frame)
+
+    def _unpack(self, target: cst.Tuple | cst.List, values: Values, frame: Frame) -> None:
+        for number, element in enumerate(target.elements):
+            parts = [self._state.attributes.get((value, f"[{number}]")) for value in values]
+            if values and None not in parts:
+                found: Values = frozenset(chain.from_iterable(part for part in parts if part))
+            else:
+                known = [values for values in parts if values]
+                found = frozenset(chain.from_iterable(known)) | self._items(values, element, frame)
+            self._assign(element if isinstance(element, cst.StarredElement) else element.value, found, frame)
+
+    def _store(self, name: str, values: Values, frame: Frame) -> None:
+        owner = self._owner(name, frame)
+        self._state.variables[owner.number, name] = values
+        if self._state.facts:
+            self._state.facts = frozenset(fact for fact in self._state.facts if name not in fact[0])
+
+    def _owner(self, name: str, frame: Frame) -> Frame:
+        """Find the frame that a name assigned in this one belongs to."""
+        outer = frame.scope.outer.get(name)
+        walker: Frame | None = frame
+        while outer is not None and walker is not None:
+            if walker.scope is outer:
+                return walker
+            walker = walker.parent
+        return frame
+
+    def _join(
+        self, one: State, other: State, facts: frozenset[Fact] = frozenset(), otherwise: frozenset[Fact] = frozenset()
+    ) -> State:
+        if not other.live:
+            return self._only(one, facts)
+        if not one.live:
+            return self._only(other, otherwise)
+        for key, values in other.variables.items():
+            one.variables[key] = one.variables.get(key, _NOTHING) | values
+        for thing, name in one.attributes.keys() | other.attributes.keys():
+            key = (thing, name)
+            known = [state.attributes[key] for state in (one, other) if key in state.attributes]
+            if len(known) == 1 and not name.startswith("["):
+                known.append(frozenset({self._part(thing, name)}))
+            one.attributes[key] = frozenset().union(*known)
+        for thing in one.modes.keys() | other.modes.keys():
+            mine, theirs = one.modes.get(thing), other.modes.get(thing)
+            if mine is None or theirs is None:
+                absent = frozenset({Mode(thing.birth)}) if (thing.owner or thing.birth is Training.GIVEN) else _NO_MODES
+                mine, theirs = mine or absent, theirs or absent
+            one.modes[thing] = mine if mine == theirs else _merge(mine, theirs, facts, otherwise)
+        return one
+
+    @staticmethod
+    def _only(state: State, facts: frozenset[Fact]) -> State:
+        """Give the one branch that goes on; whatever follows, its condition holds there."""
+        state.facts |= facts
+        return state
+
+    def _narrow(self, test: cst.BaseExpression, frame: Frame, *, holds: bool) -> None:
+        """Learn from a condition whether a variable is a path."""
+        if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+            self._narrow(test.expression, frame, holds=not holds)
+        elif isinstance(test, cst.BooleanOperation):
+            if isinstance(test.operator, cst.And) == holds:
+                self._narrow(test.left, frame, holds=holds)
+                self._narrow(test.right, frame, holds=holds)
+        elif isinstance(test, cst.Call) and test.args:
+            subject = test.args[0].value
+            function = self._names.resolve(test.func, frame.scope)
+            if function in knowledge.TEXT_TESTS and holds:
+                self._set_kind(subject, Kind.TEXT, frame, test)
+            elif function == "builtins.isinstance" and len(test.args) > 1:
+                textual = self._is_textual(test.args[1].value, frame.scope)
+                self._set_kind(subject, Kind.TEXT if holds and textual else Kind.UNKNOWN, frame, test)
+            elif function is None and holds and method_of(test) in {"endswith", "startswith", "exists", "is_file"}:
+                self._set_kind(cst.ensure_type(test.func, cst.Attribute).value, Kind.TEXT, frame, test)
+
+    def _set_kind(self, subject: cst.BaseExpression, kind: Kind, frame: Frame, origin: cst.CSTNode) -> None:
+        values = self._value(subject, frame)
+        if kind is Kind.TEXT and not all(value.kind in {Kind.UNKNOWN, Kind.TEXT} for value in values):
+            return
+        if isinstance(subject, (cst.Name, cst.Attribute)) and any(value.kind is not kind for value in values):
+            if kind is Kind.UNKNOWN and not any(value.kind is Kind.TEXT for value in values):
+                return
+            self._assign(subject, self._make(origin, frame, kind, self._deps(values), tag=str(kind)), frame)
+
+    # Expressions
+
+    def _value(self, node: cst.BaseExpression, frame: Frame) -> Values:
+        """Follow an expression and say what it may be; never empty."""
+        self._steps += 1
+        if self._steps > _STEPS:
+            raise _ExhaustedError
+        handler = self._EXPRESSIONS.get(type(node))
+        values: Values = handler(self, node, frame) if handler is not None else self._anything(node, frame)
+        return values or self._make(node, frame, tag="nothing")
+
+    def _anything(self, node: cst.CSTNode, frame: Frame) -> Values:
+        """Follow what is inside an expression of which nothing else is known."""
+        return self._make(node, frame, deps=self._deps(self._inside(node, frame)))
+
+    def _inside(self, node: cst.CSTNode, frame: Frame) -> Values:
+        found: Values = _NOTHING
+        for child in children(node):
+            found |= self._value(child, frame) if isinstance(child, cst.BaseExpression) else self._inside(child, frame)
+        return found
+
+    def _name(self, node: cst.Name, frame: Frame) -> Values:
+        if node.value == "None":
+            return frozenset({_NONE})
+        walker: Frame | None = frame
+        while walker is not None:
+            outer = walker.scope.outer.get(node.value)
+            key = (walker.number, node.value)
+            if outer is None and key in self._state.variables:
+                return self._state.variables[key]
+            walker = walker.parent
+        name = self._names.resolve(node, frame.scope)
+        return self._reference(name) if name else self._shared(("free", node.value), Kind.UNKNOWN)
+
+    def _attribute_of(self, node: cst.Attribute, frame: Frame) -> Values:
+        name = self._names.resolve(node, frame.scope)
+        if name is not None:
+            return self._reference(name)
+        bases = self._value(node.value, frame)
+        return frozenset().union(*(self._attribute(base, node.attr.value, frame) for base in bases))
+
+    def _attribute(self, base: Thing, name: str, frame: Frame) -> Values:
+        stored = self._state.attributes.get((base, name))
+        if stored is not None:
+            return stored
+        if base.kind is Kind.TEXT:
+            kind = Kind.TEXT if name in knowledge.TEXT_PROPERTIES else Kind.UNKNOWN
+            return self._shared(("text", name), kind)
+        if base.kind is Kind.OPTIONS and base.owner is not None and name in self._options[base.owner]:
+            return self._options[base.owner][name]
+        if base.kind is Kind.REFERENCE:
+            return self._reference(f"{base.made_by}.{name}")
+        if name == "module" and base in self._modules:
+            return frozenset({base})
+        if base.definition is not None and isinstance(base.definition, cst.ClassDef):
+            method = self._methods(base.definition).get(name)
+            if method is not None:
+                return self._method(base, method, frame)
+        return frozenset({self._part(base, name)})
+
+    def _method(self, base: Thing, method: cst.FunctionDef, frame: Frame) -> Values:
+        marks = {dotted(decorator.decorator) for decorator in method.decorators}
+        bound = None if base.kind is Kind.CLASS or "staticmethod" in marks else base
+        key = ("method", method, bound)
+        if key not in self._things:
+            self._things[key] = Thing(Kind.FUNCTION, definition=method, frame=base.frame or self._top, bound=bound)
+        function = self._things[key]
+        if marks & {"property", "cached_property", "functools.cached_property"}:
+            return self._enter(function, method, (), {}, ("property", method, frame.number))
+        return frozenset({function})
+
+    def _text(self, node: cst.BaseString, frame: Frame) -> Values:
+        if isinstance(node, cst.FormattedString):
+            self._inside(node, frame)
+        binary = isinstance(node, cst.SimpleString) and "b" in node.prefix
+        return self._make(node, frame, Kind.UNKNOWN if binary else Kind.TEXT)
+
+    def _binary(self, node: cst.BinaryOperation, frame: Frame) -> Values:
+        left, right = self._value(node.left, frame), self._value(node.right, frame)
+        text = (
+            (isinstance(node.operator, cst.Add) and (_all(left, Kind.TEXT) or _all(right, Kind.TEXT)))
+            or (isinstance(node.operator, cst.Divide) and (_all(left, Kind.TEXT) or _all(right, Kind.TEXT)))
+            or (isinstance(node.operator, cst.Modulo) and _all(left, Kind.TEXT))
+        )
+        return self._make(node, frame, Kind.TEXT if text else Kind.UNKNOWN, self._deps(left | right))
+
+    def _choice(self, node: cst.IfExp, frame: Frame) -> Values:
+        self._value(node.test, frame)
+        return self._value(node.body, frame) | self._value(node.orelse, frame)
+
+    def _either(self, node: cst.BooleanOperation, frame: Frame) -> Values:
+        return self._value(node.left, frame) | self._value(node.right, frame)
+
+    def _walrus(self, node: cst.NamedExpr, frame: Frame) -> Values:
+        values = self._value(node.value, frame)
+        self._assign(node.target, values, frame)
+        return values
+
+    def _await(self, node: cst.Await, frame: Frame) -> Values:
+        return self._value(node.expression, frame)
+
+    def _lambda(self, node: cst.Lambda, frame: Frame) -> Values:
+        return frozenset({self._defined(node, frame, Kind.FUNCTION)})
+
+    def _sequence(self, node: cst.Tuple | cst.List | cst.Set, frame: Frame) -> Values:
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        everything: Values = _NOTHING
+        plain = True
+        for number, element in enumerate(node.elements):
+            values = self._value(element.value, frame)
+            if isinstance(element, cst.StarredElement):
+                plain = False
+                values = self._items(values, element, frame)
+            elif plain:
+                self._state.attributes[made, f"[{number}]"] = values
+            everything |= values
+        self._state.attributes[made, _ITEM] = everything
+        return frozenset({made})
+
+    def _dict(self, node: cst.Dict, frame: Frame) -> Values:
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        everything: Values = _NOTHING
+        for element in node.elements:
+            values = self._value(element.value, frame)
+            if isinstance(element, cst.DictElement):
+                self._value(element.key, frame)
+                key = text_of(element.key)
+                if key is not None:
+                    self._state.attributes[made, f"[{key!r}]"] = values
+            else:
+                values = self._items(values, element, frame)
+            everything |= values
+        self._state.attributes[made, _ITEM] = everything
+        return frozenset({made})
+
+    def _comprehension(self, node: cst.BaseSimpleComp | cst.DictComp, frame: Frame) -> Values:
+        inner = Frame(self._number(("comprehension", node, frame.number)), self._names.scope(node), frame)
+        clause: cst.CompFor | None = node.for_in
+        where = frame
+        while clause is not None:
+            items = self._items(self._value(clause.iter, where), clause, frame)
+            where = inner
+            self._assign(clause.target, items, inner)
+            for test in clause.ifs:
+                self._value(test.test, inner)
+            clause = clause.inner_for_in
+        element = node.value if isinstance(node, cst.DictComp) else node.elt
+        values = self._value(element, inner)
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        self._state.attributes[made, _ITEM] = values
+        return frozenset({made})
+
+    def _subscript(self, node: cst.Subscript, frame: Frame) -> Values:
+        name = self._names.resolve(node.value, frame.scope)
+        bases = self._value(node.value, frame)
+        self._inside(node.slice[0], frame)
+        if name in knowledge.TEXT_COLLECTIONS or name == "os.environ":
+            return self._make(node, frame, Kind.TEXT)
+        found: Values = _NOTHING
+        index = _index(node)
+        for base in bases:
+            exact = self._state.attributes.get((base, index)) if index else None
+            if exact is not None:
+                found |= exact
+            elif base.kind is Kind.TEXT:
+                found |= self._make(node, frame, Kind.TEXT)
+            elif isinstance(node.slice[0].slice, cst.Slice) and base.kind is Kind.COLLECTION:
+                found |= {base}
+            elif (base, _ITEM) in self._state.attributes:
+                found |= self._state.attributes[base, _ITEM]
+            else:
+                found |= frozenset({self._part(base, index or _ITEM)})
+        return found
+
+    # Calls
+
+    def _call(self, node: cst.Call, frame: Frame) -> Values:
+        name = self._names.resolve(node.func, frame.scope)
+        receivers: Values = _NOTHING
+        method = method_of(node) if name is None else None
+        if isinstance(node.func, cst.Attribute):
+            receivers = self._value(node.func.value, frame)
+        arguments = [self._value(arg.value, frame) for arg in node.args]
+        self._record(node, frame, receivers, arguments)
+        everything: Values = frozenset().union(*arguments)
+        if name is not None:
+            values = self._known(name, node, arguments, frame)
+            if values is not None:
+                return values
+        if method is not None:
+            values = self._called_method(method, node, receivers, arguments, frame)
+            if values is not None:
+                return values
+        if isinstance(node.func, cst.Attribute):
+            found: list[Values] = [self._attribute(each, node.func.attr.value, frame) for each in receivers]
+            functions: Values = frozenset().union(*found)
+        else:
+            functions = self._value(node.func, frame)
+        return self._apply(functions, node, arguments, everything | receivers, frame)
+
+    def _apply(
+        self, functions: Values, node: cst.Call, arguments: list[Values], involved: Values, frame: Frame
+    ) -> Values:
+        """Call what was found to be called."""
+        results: Values = _NOTHING
+        spelled = dotted(node.func) or ""
+        for function in functions:
+            if isinstance(function.definition, (cst.FunctionDef, cst.Lambda)) and function.kind is Kind.FUNCTION:
+                results |= self._follow(function, node, arguments, frame)
+            elif function.kind is Kind.CLASS and isinstance(function.definition, cst.ClassDef):
+                results |= self._instance(function, node, arguments, frame)
+            else:
+                results |= self._unknown_call(function, node, arguments, involved, frame, spelled)
+        return results
+
+    def _unknown_call(
+        self, function: Thing, node: cst.Call, arguments: list[Values], involved: Values, frame: Frame, spelled: str
+    ) -> Values:
+        """Call something outside the file: a module runs, anything else may do what it likes with its arguments."""
+        name = function.made_by if function.kind is Kind.REFERENCE else spelled
+        last = name.rpartition(".")[2]
+        given: Values = frozenset().union(*arguments)
+        is_method = isinstance(node.func, cst.Attribute) and function.kind is not Kind.REFERENCE
+        if function.kind is not Kind.REFERENCE and not is_method:
+            self._use(function, node)
+        elif is_method and self._is_followed(function):
+            self._use(function, node)
+        if knowledge.TRAINERS.search(name):
+            self._train(self._deps(given | ({function.owner} if function.owner else set())))
+        if not self._neutral(name):
+            self._escape(given)
+        if last == "backward" or last == "manual_backward":
+            self._train(self._deps(involved), anything=True)
+        modules = any(self._is_followed(thing) for thing in self._reach(given))
+        fresh = Training.DEFAULT
+        if knowledge.EVALUATED.search(name) or (modules and not last[:1].isupper()):
+            fresh = Training.UNKNOWN
+        deps = self._deps(involved | {function})
+        optimizer = bool(knowledge.OPTIMIZERS.search(name))
+        return self._create(node, frame, Kind.OPTIMIZER if optimizer else Kind.UNKNOWN, fresh, name, deps)
+
+    def _neutral(self, name: str) -> bool:
+        return bool(knowledge.NEUTRAL.match(name)) and not knowledge.MODE_KEEPERS_EXCEPT.match(name)
+
+    def _known(self, name: str, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        """Call something imported that the tables know; None if they do not."""
+        first = arguments[0] if arguments else _NOTHING
+        if name in knowledge.LOAD:
+            return self._loaded(node, frame)
+        if name in knowledge.TEXT:
+            return self._make(node, frame, Kind.TEXT, self._deps(first))
+        if name in knowledge.TEXT_COLLECTIONS:
+            return self._texts(node, frame)
+        if name in knowledge.SAME_ELEMENTS:
+            return first or self._make(node, frame, Kind.COLLECTION)
+        if name in knowledge.ONE_ELEMENT and len(arguments) == 1:
+            return self._items(first, node, frame)
+        if name in knowledge.COPIERS and first:
+            return self._copied(first, node, frame)
+        if knowledge.WRAPPERS.match(name) and first:
+            return first
+        if name in knowledge.TRACERS and first:
+            for thing in first:
+                self._use(thing, node)
+            return self._make(node, frame)
+        if name in knowledge.EXITS:
+            self._state.live = False
+            return self._make(node, frame)
+        if name == "argparse.ArgumentParser":
+            return self._make(node, frame, Kind.PARSER)
+        if name in {"torch.autograd.backward", "torch.autograd.grad"}:
+            self._train(self._deps(frozenset().union(*arguments)), anything=True)
+            return self._make(node, frame, deps=self._deps(first))
+        if name.startswith("torch.nn.") and name.rpartition(".")[2][:1].isupper():
+            (made,) = self._create(node, frame, Kind.MODULE, Training.DEFAULT, name, _NOTHING)
+            self._state.attributes[made, _ITEM] = frozenset().union(*arguments)
+            return frozenset({made})
+        return None
+
+    def _called_method(
+        self, method: str, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
+    ) -> Values | None:
+        """Call a method by what its name means on modules, optimizers, losses, texts and containers."""
+        own = [each for each in receivers if self.defines(each, method)]
+        if own and not (method in _MODE_METHODS and all(each.kind is Kind.MODULE for each in own)):
+            return None
+        handler = self._METHODS.get(method)
+        if handler is not None:
+            return handler(self, node, receivers, arguments, frame)
+        if method in knowledge.RETURNS_SELF and not _all(receivers, Kind.TEXT):
+            return receivers
+        if method in knowledge.WEIGHT_METHODS or method in _STATE_METHODS:
+            for each in receivers:
+                self._modules.add(each)
+            deps = self._deps(receivers) | receivers
+            kind = Kind.STATE if method == "state_dict" else Kind.UNKNOWN
+            return self._make(node, frame, kind, deps)
+        if _all(receivers, Kind.TEXT):
+            if method in knowledge.TEXT_METHODS:
+                return self._make(node, frame, Kind.TEXT)
+            return self._texts(node, frame) if method in knowledge.TEXT_LIST_METHODS else self._make(node, frame)
+        if any(each.kind is Kind.COLLECTION for each in receivers):
+            return self._container(method, node, receivers, arguments, frame)
+        if knowledge.INFERENCE.match(method):
+            for each in receivers:
+                self._use(each, node)
+            return self._make(node, frame, deps=self._deps(receivers | frozenset().union(*arguments)) | receivers)
+        return None
+
+    def _container(
+        self, method: str, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
+    ) -> Values | None:
+        if method in {"append", "add", "insert", "extend", "update", "setdefault"} and arguments:
+            values = arguments[-1]
+            if method in {"extend", "update"}:
+                values = self._items(values, node, frame)
+            for each in receivers:
+                key = (each, _ITEM)
+                self._state.attributes[key] = self._state.attributes.get(key, _NOTHING) | values
+            return frozenset({_NONE})
+        if method in {"values", "copy"}:
+            return receivers
+        if method in {"get", "pop", "popitem"}:
+            key = text_of(node.args[0].value) if node.args else None
+            named = [self._state.attributes.get((each, f"[{key!r}]")) for each in receivers] if key else []
+            if named and all(named):
+                return frozenset().union(*(values for values in named if values))
+            return self._items(receivers, node, frame)
+        return self._make(node, frame, deps=self._deps(receivers))
+
+    def _load_state(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        source = arguments[0] if arguments else _NOTHING
+        from_live = bool(source) and all(each.kind is Kind.STATE for each in source)
+        self._clock += 1
+        for thing in receivers:
+            self._modules.add(thing)
+            if thing.kind is Kind.OPTIMIZER:
+                self._train(thing.deps)
+            if from_live:
+                continue
+            old = self._modes(thing)
+            facts = self._state.facts
+            new = frozenset(Mode(mode.training, node, self._clock, self._run, mode.facts | facts) for mode in old)
+            self._state.modes[thing] = new if len(receivers) == 1 else old | new
+        return self._make(node, frame)
+
+    def _eval(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        if arguments:  # pandas and friends: a module's eval takes nothing
+            return self._make(node, frame)
+        self._set_mode(receivers, Training.EVAL)
+        return receivers
+
+    def _train_mode(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        if not arguments:
+            self._set_mode(receivers, Training.TRAIN)
+            self._train(receivers)
+            return receivers
+        mode = dotted(node.args[0].value)
+        if mode == "False":
+            self._set_mode(receivers, Training.EVAL)
+        elif mode == "True":
+            self._set_mode(receivers, Training.TRAIN)
+            self._train(receivers)
+        else:
+            given: Values = frozenset().union(*arguments)
+            self._set_mode(receivers, Training.UNKNOWN)
+            self._train(self._deps(given | receivers))
+            self._escape(given)
+        return receivers | self._make(node, frame, deps=self._deps(receivers))
+
+    def _backward(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        self._train(self._deps(receivers | frozenset().union(*arguments)), anything=True)
+        return self._make(node, frame)
+
+    def _step(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        optimizer = any(each.kind is Kind.OPTIMIZER for each in receivers)
+        spelled = dotted(node.func) or ""
+        named = bool(knowledge.OPTIMIZER_NAMES.search(spelled.rpartition(".")[0]))
+        deps = self._deps(receivers | (frozenset().union(*arguments) if named else _NOTHING))
+        if optimizer or named:
+            self._train(deps, anything=True)
+        return self._make(node, frame, deps=deps | self._deps(frozenset().union(*arguments)))
+
+    def _add_option(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        options = {arg.keyword.value: arg.value for arg in node.args if arg.keyword}
+        flags = [flag for arg in node.args if not arg.keyword and (flag := text_of(arg.value))]
+        dest = text_of(options["dest"]) if "dest" in options else None
+        long = [flag for flag in flags if flag.startswith("--")]
+        name = dest or (long or flags or [""])[0].lstrip("-").replace("-", "_")
+        kind_of = options.get("type")
+        textual = (
+            ("type" not in options or (kind_of is not None and self._is_textual(kind_of, frame.scope)))
+            and "action" not in options
+            and "nargs" not in options
+        )
+        if "default" in options:
+            default = self._value(options["default"], frame)
+            textual = textual and all(value.kind in {Kind.TEXT, Kind.NONE} for value in default)
+        for parser in receivers:
+            if name:
+                self._options[parser][name] = self._make(node, frame, Kind.TEXT if textual else Kind.UNKNOWN)
+        return self._make(node, frame, tag="action")
+
+    def _parse_options(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values | None:
+        parsers = [each for each in receivers if each.kind is Kind.PARSER]
+        if len(parsers) != 1:
+            return None
+        (made,) = self._make(node, frame, Kind.OPTIONS)
+        made.owner = parsers[0]
+        if method_of(node) == "parse_args":
+            return frozenset({made})
+        (pair,) = self._make(node, frame, Kind.COLLECTION, tag="pair")
+        self._state.attributes[pair, "[0]"] = frozenset({made})
+        self._state.attributes[pair, "[1]"] = self._make(node, frame, tag="rest")
+        return frozenset({pair})
+
+    def _option_group(
+        self, _node: cst.Call, receivers: Values, _arguments: list[Values], _frame: Frame
+    ) -> Values | None:
+        return receivers if all(each.kind is Kind.PARSER for each in receivers) else None
+
+    _METHODS: ClassVar[dict[str, Callable[..., Values | None]]] = {
+        "load_state_dict": _load_state,
+        "eval": _eval,
+        "train": _train_mode,
+        "backward": _backward,
+        "manual_backward": _backward,
+        "step": _step,
+        "zero_grad": _step,
+        "add_argument": _add_option,
+        "parse_args": _parse_options,
+        "parse_known_args": _parse_options,
+        "add_argument_group": _option_group,
+    }
+
+    # Functions and classes of this file
+
+    def _follow(self, function: Thing, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        """Follow a call into a function of this file."""
+        definition = function.definition
+        positional: list[Values] = []
+        named: dict[str, Values] = {}
+        for arg, values in zip(node.args, arguments, strict=True):
+            if arg.keyword is not None:
+                named[arg.keyword.value] = values
+            elif not arg.star:
+                positional.append(values)
+        followed = len(self._stack) < _DEPTH and definition not in self._stack
+        if isinstance(definition, cst.FunctionDef) and followed and not _yields(definition):
+            return self._enter(function, definition, positional, named, (node, definition, frame.number))
+        if isinstance(definition, cst.Lambda) and followed:
+            return self._enter_lambda(function, definition, positional, named, (node, definition, frame.number))
+        everything: Values = frozenset().union(*arguments)
+        self._escape(everything | ({function.bound} if function.bound else set()))
+        return self._make(node, frame, deps=self._deps(everything))
+
+    def _enter(
+        self,
+        function: Thing,
+        definition: cst.FunctionDef,
+        positional: Sequence[Values],
+        named: dict[str, Values],
+        key: tuple[object, ...],
+    ) -> Values:
+        if definition in self._stack:
+            return self._shared(("recursion", definition), Kind.UNKNOWN)
+        self._entered.add(definition)
+        inner = Frame(self._number(key), self._names.scope(definition), function.frame or self._top, definition)
+        if function.bound is not None:
+            positional = [frozenset({function.bound}), *positional]
+        self._bind(definition.params, positional, named, inner)
+        facts = self._state.facts
+        self._stack.append(definition)
+        self._statement(definition.body, inner)
+        self._stack.pop()
+        values: Values = _NOTHING
+        for returned, state in inner.returned:
+            values |= returned
+            self._state = self._join(self._state, state)
+        if not inner.returned and self._state.live:
+            values = frozenset({_NONE})
+        self._state.facts = facts
+        return values or frozenset({_NONE})
+
+    def _enter_lambda(
+        self,
+        function: Thing,
+        definition: cst.Lambda,
+        positional: Sequence[Values],
+        named: dict[str, Values],
+        key: tuple[object, ...],
+    ) -> Values:
+        inner = Frame(self._number(key), self._names.scope(definition), function.frame or self._top, definition)
+        self._bind(definition.params, positional, named, inner)
+        self._stack.append(definition)
+        values = self._value(definition.body, inner)
+        self._stack.pop()
+        return values
+
+    def _bind(
+        self, parameters: cst.Parameters, positional: Sequence[Values], named: dict[str, Values], inner: Frame
+    ) -> None:
+        by_position = [*parameters.posonly_params, *parameters.params]
+        outer = inner.parent or self._top
+        for number, param in enumerate((*by_position, *parameters.kwonly_params)):
+            name = param.name.value
+            textual = param.annotation is not None and self._is_textual(param.annotation.annotation, outer.scope)
+            if number < len(positional) and number < len(by_position):
+                values = positional[number]
+            elif name in named:
+                values = named[name]
+            else:
+                default = self._value(param.default, outer) if param.default is not None else _NOTHING
+                unknown = self._make(param, inner, Kind.TEXT if textual else Kind.UNKNOWN)
+                for each in unknown:
+                    each.birth = Training.GIVEN
+                constant = all(value.kind in {Kind.NONE, Kind.TEXT} for value in default)
+                values = unknown if constant else unknown | default
+            if textual and all(value.kind is Kind.UNKNOWN and not value.deps for value in values):
+                values = self._make(param, inner, Kind.TEXT)
+            self._state.variables[inner.number, name] = values
+        for star in (parameters.star_arg, parameters.star_kwarg):
+            if isinstance(star, cst.Param):
+                self._state.variables[inner.number, star.name.value] = self._make(star, inner)
+
+    def _instance(self, definition: Thing, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        """Make an object of a class of this file, and follow its `__init__`."""
+        node_of = definition.definition
+        if not isinstance(node_of, cst.ClassDef):
+            return self._make(node, frame)
+        kind = Kind.MODULE if self._is_module(node_of) else Kind.INSTANCE
+        (made,) = self._create(node, frame, kind, Training.DEFAULT, node_of.name.value, _NOTHING)
+        made.definition = node_of
+        made.frame = definition.frame
+        init = self._methods(node_of).get("__init__")
+        if init is not None:
+            bound = Thing(Kind.FUNCTION, definition=init, frame=definition.frame, bound=made)
+            self._follow(bound, node, arguments, frame)
+        elif kind is Kind.MODULE:
+            self._escape(frozenset().union(*arguments))
+        return frozenset({made})
+
+    def _methods(self, definition: cst.ClassDef, seen: tuple[cst.ClassDef, ...] = ()) -> dict[str, cst.FunctionDef]:
+        """Give a class's methods, those of its bases in this file included."""
+        found: dict[str, cst.FunctionDef] = {}
+        for base in definition.bases:
+            parent = self._local_class(base.value)
+            if parent is not None and parent not in seen:
+                found |= self._methods(parent, (*seen, definition))
+        for statement in definition.body.body:
+            if isinstance(statement, cst.FunctionDef):
+                found[statement.name.value] = statement
+        return found
+
+    def _local_class(self, node: cst.BaseExpression) -> cst.ClassDef | None:
+        if not isinstance(node, cst.Name):
+            return None
+        values = self._state.variables.get((self._top.number, node.value), _NOTHING)
+        found = [each.definition for each in values if isinstance(each.definition, cst.ClassDef)]
+        return found[0] if len(found) == 1 else None
+
+    def _is_module(self, definition: cst.ClassDef, depth: int = 8) -> bool:
+        """Tell whether a class may be a module: one without bases of unknown origin is none."""
+        for base in definition.bases:
+            value = base.value.value if isinstance(base.value, cst.Subscript) else base.value
+            name = self._names.resolve(value, self._top.scope)
+            if name in knowledge.PLAIN_BASES:
+                continue
+            parent = self._local_class(value)
+            if parent is None or (depth and parent is not definition and self._is_module(parent, depth - 1)):
+                return True
+        return False
+
+    def defines(self, thing: Thing, method: str) -> bool:
+        """Tell whether an object is of a class of this file that defines a method."""
+        return isinstance(thing.definition, cst.ClassDef) and method in self._methods(thing.definition)
+
+    # Modes
+
+    def _modes(self, thing: Thing) -> frozenset[Mode]:
+        """Give the states that a module may be in here."""
+        stored = self._state.modes.get(thing)
+        if stored is not None:
+            return frozenset(mode for mode in stored if not contradicts(mode, self._state.facts))
+        if thing.owner is not None and thing.owner.kind is not Kind.PARSER:
+            return self._modes(thing.owner)
+        return frozenset({Mode(thing.birth)})
+
+    def _use(self, thing: Thing, node: cst.Call) -> None:
+        self._clock += 1
+        self._modules.add(thing)
+        for each in self._reach(frozenset({thing})) if thing.kind is Kind.MODULE else {thing}:
+            modes = self._modes(each)
+            if any(mode.load for mode in modes):
+                self.uses.append(Use(each, node, modes, self._run, self._clock))
+
+    def _set_mode(self, things: Values, training: Training) -> None:
+        self._clock += 1
+        for thing in things:
+            self._modules.add(thing)
+            for each in {thing, *self._reach(frozenset({thing})), *self._below(thing)}:
+                if training is Training.EVAL:
+                    self.evaluated.add(each)
+                self._state.modes[each] = frozenset(
+                    Mode(training, mode.load, mode.order, mode.run, mode.facts) for mode in self._modes(each)
+                )
+
+    def _train(self, things: Iterable[Thing], *, anything: bool = False) -> None:
+        """Note that modules are trained; where it is not known which, that something in this run is."""
+        self._clock += 1
+        followed = [thing for thing in things if thing in self._modules]
+        for thing in followed:
+            walker: Thing | None = thing
+            while walker is not None:
+                self.trained[walker] = self._clock
+                walker = walker.owner
+            for part in self._below(thing):
+                self.trained[part] = self._clock
+        if anything and not followed:
+            self.trained_somewhere[self._run] = self._clock
+
+    def _escape(self, values: Values) -> None:
+        """Forget the mode of what was handed to code outside the file."""
+        for thing in self._reach(values):
+            if self._is_followed(thing):
+                self._state.modes[thing] = frozenset(
+                    Mode(Training.UNKNOWN, mode.load, mode.order, mode.run, mode.facts) for mode in self._modes(thing)
+                )
+
+    def _is_followed(self, thing: Thing) -> bool:
+        return thing in self._state.modes or thing in self._modules
+
+    def _reach(self, values: Values) -> set[Thing]:
+        """Give objects with what their containers and attributes hold, a few levels deep."""
+        found = set(values)
+        level = set(values)
+        for _ in range(3):
+            inner = {
+                each for (base, _), held in self._state.attributes.items() if base in level for each in held
+            } - found
+            if not inner:
+                break
+            found |= inner
+            level = inner
+        return found
+
+    def _below(self, thing: Thing) -> Iterator[Thing]:
+        for part in tuple(self._parts.get(thing, {}).values()):
+            yield part
+            yield from self._below(part)
+
+    # Making objects
+
+    def _record(self, node: cst.Call, frame: Frame, receivers: Values, arguments: list[Values]) -> None:
+        if self._expecting_error:
+            return
+        call = self.calls.get(node)
+        if call is None:
+            call = self.calls[node] = Call(node, frame.scope, arguments=[set() for _ in arguments])
+        call.receivers |= receivers
+        for seen, values in zip(call.arguments, arguments, strict=True):
+            seen |= values
+
+    def _make(
+        self,
+        node: cst.CSTNode,
+        frame: Frame,
+        kind: Kind = Kind.UNKNOWN,
+        deps: Values = _NOTHING,
+        tag: str = "",
+    ) -> Values:
+        """Give the object that an expression makes, the same one each time it is followed."""
+        key = (node, frame.number, kind, tag)
+        thing = self._things.get(key)
+        if thing is None:
+            thing = self._things[key] = Thing(kind, deps=deps)
+        elif deps - thing.deps:
+            thing.deps = _few(thing.deps | deps)
+        return frozenset({thing})
+
+    def _create(self, node: cst.Call, frame: Frame, kind: Kind, birth: Training, name: str, deps: Values) -> Values:
+        """Give the new object that a constructor makes."""
+        (made,) = self._make(node, frame, kind, deps, tag="created")
+        made.birth = birth
+        made.made_by = name
+        self._state.modes[made] = frozenset({Mode(birth)})
+        for part in self._below(made):
+            self._state.modes.pop(part, None)
+        return frozenset({made})
+
+    def _loaded(self, node: cst.Call, frame: Frame) -> Values:
+        self._clock += 1
+        (made,) = self._make(node, frame, Kind.LOADED)
+        made.made_by = "torch.load"
+        mode = Mode(Training.DEFAULT, node, self._clock, self._run, self._state.facts)
+        self._state.modes[made] = frozenset({mode})
+        return frozenset({made})
+
+    def _copied(self, values: Values, node: cst.Call, frame: Frame) -> Values:
+        copies: Values = _NOTHING
+        for number, value in enumerate(sorted(values, key=lambda thing: thing.number)):
+            (made,) = self._make(node, frame, value.kind, value.deps, tag=str(number))
+            made.definition, made.frame, made.made_by = value.definition, value.frame, value.made_by
+            self._state.modes[made] = self._modes(value)
+            for (base, name), held in tuple(self._state.attributes.items()):
+                if base is value:
+                    self._state.attributes[made, name] = held
+            copies |= {made}
+        return copies
+
+    def _defined(self, node: cst.FunctionDef | cst.ClassDef | cst.Lambda, frame: Frame, kind: Kind) -> Thing:
+        key = ("defined", node, frame.number)
+        if key not in self._things:
+            name = node.name.value if not isinstance(node, cst.Lambda) else ""
+            self._things[key] = Thing(kind, made_by=name, definition=node, frame=frame)
+        return self._things[key]
+
+    def _texts(self, node: cst.CSTNode, frame: Frame) -> Values:
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        self._state.attributes[made, _ITEM] = self._make(node, frame, Kind.TEXT)
+        return frozenset({made})
+
+    def _items(self, values: Values, node: cst.CSTNode, frame: Frame) -> Values:
+        """Give what iterating over values yields."""
+        found: Values = _NOTHING
+        for value in values:
+            held = self._state.attributes.get((value, _ITEM))
+            found |= held if held is not None else frozenset({self._part(value, _ITEM)})
+        return found or self._make(node, frame, tag="item")
+
+    def _part(self, thing: Thing, name: str) -> Thing:
+        """Give an attribute or element of an object of which nothing else is known."""
+        parts = self._parts[thing]
+        if name not in parts:
+            depth, owner = 0, thing.owner
+            while owner is not None:
+                depth, owner = depth + 1, owner.owner
+            if depth > 5:
+                return thing
+            parts[name] = Thing(Kind.UNKNOWN, thing.birth, deps=_few(thing.deps | {thing}), owner=thing)
+        return parts[name]
+
+    def _reference(self, name: str) -> Values:
+        key = ("reference", name)
+        if key not in self._things:
+            text = name in knowledge.TEXT_ATTRIBUTES
+            self._things[key] = Thing(Kind.TEXT if text else Kind.REFERENCE, made_by=name)
+        return frozenset({self._things[key]})
+
+    def _shared(self, key: tuple[object, ...], kind: Kind) -> Values:
+        if key not in self._things:
+            self._things[key] = Thing(kind)
+        return frozenset({self._things[key]})
+
+    def _number(self, key: tuple[object, ...]) -> int:
+        return self._frames.setdefault(key, len(self._frames) + 1)
+
+    def _deps(self, values: Iterable[Thing]) -> Values:
+        found: set[Thing] = set()
+        for value in values:
+            found |= value.deps
+            if value.kind not in {Kind.TEXT, Kind.NONE, Kind.REFERENCE}:
+                found.add(value)
+        return _few(frozenset(found))
+
+    def _is_textual(self, annotation: cst.BaseExpression, scope: Scope) -> bool:
+        """Tell whether an annotation, or a tuple of types, admits nothing but strings and paths (and None)."""
+        if isinstance(annotation, cst.SimpleString):
+            return text_of(annotation) in {"str", "Path", "os.PathLike"}
+        if isinstance(annotation, cst.BinaryOperation) and isinstance(annotation.operator, cst.BitOr):
+            sides = [side for side in (annotation.left, annotation.right) if dotted(side) != "None"]
+            return bool(sides) and all(self._is_textual(side, scope) for side in sides)
+        if isinstance(annotation, cst.Tuple):
+            return all(self._is_textual(element.value, scope) for element in annotation.elements)
+        if isinstance(annotation, cst.Subscript):
+            name = self._names.resolve(annotation.value, scope)
+            if name in knowledge.TEXT_TYPES:
+                return True
+            if name not in {"typing.Optional", "typing.Union"}:
+                return False
+            inner = [part.slice.value for part in annotation.slice if isinstance(part.slice, cst.Index)]
+            wanted = [each for each in inner if dotted(each) != "None"]
+            return bool(wanted) and all(self._is_textual(each, scope) for each in wanted)
+        return self._names.resolve(annotation, scope) in knowledge.TEXT_TYPES
+
+    _EXPRESSIONS: ClassVar[dict[type[cst.CSTNode], Callable[..., Values]]] = {
+        cst.Name: _name,
+        cst.Attribute: _attribute_of,
+        cst.SimpleString: _text,
+        cst.FormattedString: _text,
+        cst.ConcatenatedString: _text,
+        cst.BinaryOperation: _binary,
+        cst.IfExp: _choice,
+        cst.BooleanOperation: _either,
+        cst.NamedExpr: _walrus,
+        cst.Await: _await,
+        cst.Lambda: _lambda,
+        cst.Tuple: _sequence,
+        cst.List: _sequence,
+        cst.Set: _sequence,
+        cst.Dict: _dict,
+        cst.ListComp: _comprehension,
+        cst.SetComp: _comprehension,
+        cst.GeneratorExp: _comprehension,
+        cst.DictComp: _comprehension,
+        cst.Subscript: _subscript,
+        cst.Call: _call,
+    }
+
+
+_NONE = Thing(Kind.NONE)
+_NO_MODES: frozenset[Mode] = frozenset()
+_STATE_METHODS = frozenset({"state_dict", "buffers", "named_buffers", "modules", "named_modules", "children"})
+_MODE_METHODS = frozenset({"eval", "train", *knowledge.RETURNS_SELF})
+
+
+def _all(values: Values, kind: Kind) -> bool:
+    return bool(values) and all(value.kind is kind for value in values)
+
+
+def _few(deps: frozenset[Thing]) -> frozenset[Thing]:
+    return deps if len(deps) <= _DEPS else frozenset(sorted(deps, key=lambda thing: thing.number)[:_DEPS])
+
+
+def _merge(
+    mine: frozenset[Mode], theirs: frozenset[Mode], facts: frozenset[Fact], otherwise: frozenset[Fact]
+) -> frozenset[Mode]:
+    """Join the states of two branches; what only one of them has remembers its condition.
+
+    A branch that calls `train()` beside one that calls `eval()` manages the mode on purpose: nothing is known then.
+    """
+    both = mine | theirs
+    chosen = {mode.training for mode in both}
+    if {Training.TRAIN, Training.EVAL} <= chosen:
+        return frozenset(Mode(Training.UNKNOWN, mode.load, mode.order, mode.run, mode.facts) for mode in both)
+    return frozenset(
+        (mine & theirs)
+        | {_where(mode, facts) for mode in mine - theirs}
+        | {_where(mode, otherwise) for mode in theirs - mine}
+    )
+
+
+def _where(mode: Mode, facts: frozenset[Fact]) -> Mode:
+    if not facts or len(mode.facts) > 6:
+        return mode
+    return Mode(mode.training, mode.load, mode.order, mode.run, mode.facts | facts)
+
+
+def _facts(test: cst.BaseExpression, tree: cst.Module) -> tuple[frozenset[Fact], frozenset[Fact]]:
+    """Say what is known where a condition holds, and where it does not."""
+    if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+        holds, fails = _facts(test.expression, tree)
+        return fails, holds
+    if isinstance(test, cst.BooleanOperation):
+        left, right = _facts(test.left, tree), _facts(test.right, tree)
+        if isinstance(test.operator, cst.And):
+            return left[0] | right[0], frozenset()
+        return frozenset(), left[1] | right[1]
+    subject, value, answer = tree.code_for_node(test.with_changes(lpar=(), rpar=())), "", True
+    if isinstance(test, cst.Comparison) and len(test.comparisons) == 1:
+        compared = test.comparisons[0]
+        subject = tree.code_for_node(test.left)
+        value = tree.code_for_node(compared.comparator)
+        if isinstance(compared.operator, (cst.NotEqual, cst.IsNot, cst.NotIn)):
+            answer = False
+        if not isinstance(compared.operator, (cst.Equal, cst.NotEqual, cst.Is, cst.IsNot)):
+            subject, value = f"{subject} {type(compared.operator).__name__} {value}", ""
+            if isinstance(compared.operator, cst.NotIn):
+                subject = subject.replace(" NotIn ", " In ")
+        elif not isinstance(compared.comparator, (cst.SimpleString, cst.Integer)) and value not in {"None", "True"}:
+            subject, value = f"{subject} == {value}", ""
+    if len(subject) > _FACT_LENGTH:
+        return frozenset(), frozenset()
+    return frozenset({(subject, value, answer)}), frozenset({(subject, value, not answer)})
+
+
+def _verdict(test: cst.BaseExpression, names: Names, scope: Scope) -> bool | None:
+    """Decide conditions that are the same in every run: `__name__ == "__main__"`, `True`, `TYPE_CHECKING`."""
+    if isinstance(test, cst.Name) and test.value in {"True", "False"}:
+        return test.value == "True"
+    if isinstance(test, cst.Integer):
+        return test.evaluated_value != 0
+    if names.resolve(test, scope) == "typing.TYPE_CHECKING":
+        return False
+    if isinstance(test, cst.Comparison) and len(test.comparisons) == 1 and dotted(test.left) == "__name__":
+        compared = test.comparisons[0]
+        if text_of(compared.comparator) == "__main__":
+            return isinstance(compared.operator, cst.Equal)
+    return None
+
+
+def _index(node: cst.Subscript) -> str:
+    """Spell a constant index as an attribute; empty for any other."""
+    if len(node.slice) != 1 or not isinstance(node.slice[0].slice, cst.Index):
+        return ""
+    value = node.slice[0].slice.value
+    if isinstance(value, cst.Integer):
+        return f"[{value.value}]"
+    key = text_of(value)
+    return f"[{key!r}]" if key is not None else ""
+
+
+def _yields(definition: cst.FunctionDef) -> bool:
+    return any(isinstance(node, cst.Yield) for node in walk(definition.body))

@@ -1,0 +1,162 @@
+"""What the interpreter knows of torch, the standard library and common helpers, as plain tables."""
+
+from __future__ import annotations
+
+import re
+
+LOAD = frozenset({"torch.load", "torch.serialization.load"})
+
+#: Calls that give a string or a path.
+TEXT = frozenset(
+    {
+        "builtins.str",
+        "builtins.input",
+        "builtins.repr",
+        "os.fspath",
+        "os.getenv",
+        "os.environ.get",
+        "os.getcwd",
+        "os.path.join",
+        "os.path.abspath",
+        "os.path.basename",
+        "os.path.dirname",
+        "os.path.expanduser",
+        "os.path.expandvars",
+        "os.path.normpath",
+        "os.path.realpath",
+        "os.path.relpath",
+        "pathlib.Path",
+        "pathlib.PurePath",
+        "pathlib.PosixPath",
+        "pathlib.Path.home",
+        "pathlib.Path.cwd",
+        "posixpath.join",
+        "tempfile.mkdtemp",
+        "tempfile.gettempdir",
+        "tempfile.mktemp",
+        "huggingface_hub.hf_hub_download",
+        "huggingface_hub.snapshot_download",
+        "huggingface_hub.cached_download",
+        "transformers.utils.cached_file",
+        "transformers.utils.hub.cached_file",
+        "gdown.download",
+        "gdown.cached_download",
+        "wget.download",
+        "torch.hub.get_dir",
+        "kagglehub.dataset_download",
+        "kagglehub.model_download",
+        "pooch.retrieve",
+    }
+)
+TEXT_COLLECTIONS = frozenset({"glob.glob", "glob.iglob", "os.listdir", "sys.argv"})
+TEXT_ATTRIBUTES = frozenset({"sys.executable", "os.sep", "torch.__version__"})
+TEXT_TYPES = frozenset(
+    {
+        "builtins.str",
+        "os.PathLike",
+        "pathlib.Path",
+        "pathlib.PurePath",
+        "pathlib.PosixPath",
+        "typing.Text",
+    }
+)
+#: Methods of strings and paths that give strings or paths again.
+TEXT_METHODS = frozenset(
+    {
+        "absolute",
+        "as_posix",
+        "expanduser",
+        "format",
+        "format_map",
+        "joinpath",
+        "join",
+        "lower",
+        "lstrip",
+        "read_text",
+        "removeprefix",
+        "removesuffix",
+        "replace",
+        "resolve",
+        "rstrip",
+        "strip",
+        "upper",
+        "with_name",
+        "with_stem",
+        "with_suffix",
+    }
+)
+TEXT_LIST_METHODS = frozenset({"glob", "rglob", "iterdir", "split", "rsplit", "splitlines", "partition", "rpartition"})
+TEXT_PROPERTIES = frozenset({"parent", "name", "stem", "suffix"})
+#: Tests that only a path passes.
+TEXT_TESTS = frozenset({"os.path.isfile", "os.path.exists", "os.path.isdir", "os.path.islink"})
+
+#: Calls that give back the module they are given, wrapped at most: what is done to one is done to the other.
+WRAPPERS = re.compile(
+    r"torch\.(nn\.(parallel\.)?(DataParallel|DistributedDataParallel|data_parallel\.DataParallel"
+    r"|distributed\.DistributedDataParallel)|compile|jit\.script|jit\.optimize_for_inference"
+    r"|nn\.SyncBatchNorm\.convert_sync_batchnorm|distributed\.fsdp\.\w*FullyShardedDataParallel"
+    r"|quantization\.\w+|ao\.quantization\.\w+)$"
+)
+TRACERS = frozenset({"torch.jit.trace", "torch.func.functional_call", "torch.nn.utils.stateless.functional_call"})
+COPIERS = frozenset({"copy.deepcopy", "copy.copy"})
+EXITS = frozenset({"sys.exit", "builtins.exit", "builtins.quit", "os._exit"})
+SAME_ELEMENTS = frozenset(
+    {"builtins.list", "builtins.tuple", "builtins.set", "builtins.sorted", "builtins.reversed", "builtins.iter"}
+)
+ONE_ELEMENT = frozenset({"builtins.next", "builtins.max", "builtins.min", "random.choice"})
+
+#: Functions that leave a module they are given in the mode it is in.
+NEUTRAL = re.compile(
+    r"(builtins|torch|torchvision|numpy|os|math|json|logging|sys|time|warnings|random|tqdm|collections|itertools"
+    r"|torchsummary|matplotlib|PIL|cv2|pathlib|copy)(\.|$)"
+)
+#: ... and those among them that do not.
+MODE_KEEPERS_EXCEPT = re.compile(
+    r"torch\.(onnx|export|quantization|ao|utils\.mobile_optimizer|_dynamo)\.|builtins\.(getattr|setattr|map|filter|super)$"
+)
+
+#: Methods of a module that give the module back.
+RETURNS_SELF = frozenset(
+    {
+        "apply",
+        "bfloat16",
+        "cpu",
+        "cuda",
+        "double",
+        "float",
+        "half",
+        "ipu",
+        "npu",
+        "requires_grad_",
+        "share_memory",
+        "to",
+        "to_empty",
+        "type",
+        "xpu",
+        "mps",
+        "hpu",
+    }
+)
+WEIGHT_METHODS = frozenset({"parameters", "named_parameters", "trainable_parameters"})
+#: Methods that run a module. Others may do anything, so they prove nothing.
+INFERENCE = re.compile(
+    r"(forward|generate|sample|inference|infer|encode|decode|extract_features|forward_\w+|generate_\w+|sample_\w+"
+    r"|encode_\w+|decode_\w+|reconstruct|transcribe|synthesize|greedy_decode|beam_search)$"
+)
+#: Factories whose modules are in evaluation mode already, or might be.
+EVALUATED = re.compile(
+    r"(^|\.)(from_pretrained|load_from_checkpoint|load_model\w*|from_\w*checkpoint|load_\w+|get_pretrained\w*)$"
+)
+OPTIMIZERS = re.compile(r"torch\.optim\.|(^|\.)\w*(Adam\w*|SGD\w*|RMSprop|Adagrad|LBFGS|Lion|Adafactor|Optimizer)$")
+OPTIMIZER_NAMES = re.compile(r"opt|adam|sgd|scaler|solver|engine", re.IGNORECASE)
+TRAINERS = re.compile(r"(^|[._])(train|fit|finetune|fine_tune|backprop|learn|optimize|training)(_|$)|Trainer$")
+#: Names of classes and objects whose own load_state_dict may well take a path.
+NO_MODULE = re.compile(
+    r"trainer|agent|runner|manager|handler|loader|checkpoint|ckpt|session|learner|solver|experiment|saver"
+    r"|pipeline|pipe$|estimator|predictor|wrapper|helper|util|engine|engines|backend|storage|io$",
+    re.IGNORECASE,
+)
+EXPECTS_ERROR = re.compile(r"(^|\.)(raises|assertRaises\w*|assert_raises\w*|warns|suppress)$")
+PLAIN_BASES = frozenset(
+    {"builtins.object", "abc.ABC", "typing.Generic", "typing.Protocol", "builtins.Exception", "enum.Enum"}
+)

@@ -1,0 +1,143 @@
+"""The objects that `lint_rules.flow` follows, and what is known of them at one point of a program."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from lint_rules.names import Scope
+
+
+class Kind(Enum):
+    """What an object is known to be."""
+
+    UNKNOWN = auto()
+    NONE = auto()
+    TEXT = auto()  # a string or a path
+    STATE = auto()  # what state_dict() gives
+    LOADED = auto()  # what torch.load gives: a whole module, or anything else
+    MODULE = auto()
+    OPTIMIZER = auto()
+    INSTANCE = auto()  # of a class of this file that is no module
+    COLLECTION = auto()
+    REFERENCE = auto()  # something imported
+    FUNCTION = auto()
+    CLASS = auto()
+    PARSER = auto()  # argparse.ArgumentParser
+    OPTIONS = auto()  # what a parser gives
+
+
+class Training(Enum):
+    """Which mode a module is in, as far as the source tells."""
+
+    DEFAULT = auto()  # as constructed: training mode
+    TRAIN = auto()  # train() was called
+    EVAL = auto()
+    GIVEN = auto()  # as a caller outside the file left it
+    UNKNOWN = auto()
+
+
+#: One condition that holds on a path: what is asked, the constant it is compared with, and the answer.
+Fact: TypeAlias = tuple[str, str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One state that a module may be in: what was loaded into it, and whether it trains.
+
+    Attributes:
+        training: The mode.
+        load: The call that loaded a checkpoint into it; None if none did.
+        order: When that was, on the interpreter's clock.
+        run: The run that it happened in.
+        facts: Conditions that hold where the module is in this state.
+    """
+
+    training: Training
+    load: cst.Call | None = None
+    order: int = 0
+    run: int = 0
+    facts: frozenset[Fact] = frozenset()
+
+
+@dataclass(eq=False, slots=True)
+class Thing:
+    """One object, identified by where it is made.
+
+    Attributes:
+        kind: What it is known to be.
+        birth: The mode it is in if nothing has changed it since.
+        made_by: How its constructor is called: a dotted name, or as spelled.
+        deps: Objects that it was computed from.
+        owner: The object that it is an attribute or a part of.
+        definition: For functions and classes, their definition; for instances, that of their class.
+        frame: For functions and classes, where they are defined.
+        bound: For methods, the object they are bound to.
+        number: When it was made, so that objects have an order.
+    """
+
+    kind: Kind
+    birth: Training = Training.UNKNOWN
+    made_by: str = ""
+    deps: frozenset[Thing] = frozenset()
+    owner: Thing | None = None
+    definition: cst.FunctionDef | cst.ClassDef | cst.Lambda | None = None
+    frame: Frame | None = None
+    bound: Thing | None = None
+    number: int = field(default_factory=itertools.count().__next__)
+
+
+Values: TypeAlias = frozenset[Thing]
+
+
+@dataclass(eq=False, slots=True)
+class State:
+    """What is known at one point: variables, attributes, modes, and the conditions that hold."""
+
+    variables: dict[tuple[int, str], Values] = field(default_factory=dict)
+    attributes: dict[tuple[Thing, str], Values] = field(default_factory=dict)
+    modes: dict[Thing, frozenset[Mode]] = field(default_factory=dict)
+    facts: frozenset[Fact] = frozenset()
+    live: bool = True
+
+    def copy(self) -> State:
+        """Give an independent copy."""
+        return State(dict(self.variables), dict(self.attributes), dict(self.modes), self.facts, self.live)
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """One activation of a function, or of the module.
+
+    Attributes:
+        number: Its identity; the same call gives the same number each time it is followed.
+        scope: The names that it binds.
+        parent: The frame that the function was defined in.
+        function: The function's definition; None for the module.
+        returned: What it returned so far, with the state at that point.
+        loops: For each loop being followed the states that left it by `break` or went on by `continue`.
+    """
+
+    number: int
+    scope: Scope
+    parent: Frame | None = None
+    function: cst.CSTNode | None = None
+    returned: list[tuple[Values, State]] = field(default_factory=list)
+    loops: list[list[State]] = field(default_factory=list)
+
+
+def contradicts(mode: Mode, facts: frozenset[Fact]) -> bool:
+    """Tell whether a mode cannot be met where these conditions hold."""
+    for subject, value, answer in facts:
+        if (subject, value, not answer) in mode.facts:
+            return True
+        if answer and any(
+            other == subject and constant and value and constant != value and yes for other, constant, yes in mode.facts
+        ):
+            return True
+    return False
