@@ -60,7 +60,7 @@ class Suppressions:
 
 def read(text: str) -> Suppressions:
     """Read the comments of a piece; a `# noqa` inside a string is none."""
-    if not _LINE.search(text):
+    if not (_LINE.search(text) or _FILE.search(text)):
         return Suppressions({}, ())
     lines: dict[int, Directive] = {}
     whole: list[Directive] = []

@@ -113,17 +113,17 @@ class Decoded:
     def encode(self, text: str) -> bytes:
         """Write a changed text, with line feeds, down as the original was.
 
-        Lines that were there before keep their own line ends; new lines take that of the first line.
+        Lines that were there before, or stand for one, keep its line end; new lines take that of the first line.
 
         Raises:
             UnicodeEncodeError: The encoding lacks one of the new characters.
         """
         ends = _NEWLINE.findall(self.raw)
         lines = text.split("\n")
-        new_ends = ends[:1] * (len(lines) - 1) or ["\n"] * (len(lines) - 1)
+        new_ends = [ends[0] if ends else "\n"] * (len(lines) - 1)
         if len(set(ends)) > 1:
-            for old, new, size in _equal_runs(self.text.split("\n"), lines):
-                new_ends[new : new + size] = ends[old : old + size]
+            for old, new in _paired(self.text.split("\n")[:-1], lines[:-1]):
+                new_ends[new] = ends[old]
         body = "".join(line + end for line, end in zip(lines, [*new_ends, ""], strict=True))
         return self.bom + body.encode(self.encoding)
 
@@ -184,9 +184,10 @@ def _line(data: bytes, offset: int) -> int:
     return data.count(b"\n", 0, offset) + 1
 
 
-def _equal_runs(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-    """Yield where runs of equal lines begin in both, and their size; the last line, which has no end, is left out."""
+def _paired(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the indices of lines that are equal, or one of which took the place of the other."""
     import difflib
 
-    for block in difflib.SequenceMatcher(None, old[:-1], new[:-1], autojunk=False).get_matching_blocks():
-        yield block.a, block.b, block.size
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    for _, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        yield from zip(range(old_start, old_end), range(new_start, new_end), strict=False)

@@ -21,6 +21,9 @@ _PYTHON_LINE = re.compile(r"(?P<magic>%(?:time|timeit|prun|memit)\s+(?:-\w+\s+(?
 _MAGIC = re.compile(r"\s*(?:[%!?]|[\w.\[\]]+\?{1,2}\s*$)")
 _ASSIGNED = re.compile(r"(?P<target>\s*[\w., ]+=\s*)[%!].*")
 
+#: What stands for a cell magic: as a docstring, it keeps its place above an import that a fix may add.
+_CELL_MAGIC = '""'
+
 #: How notebooks are laid out, Jupyter's own way first; the one that gives back the file as it was is used to write.
 _STYLES: tuple[dict[str, Any], ...] = tuple(
     {"indent": indent, "ensure_ascii": ascii_only, "separators": separators}
@@ -108,6 +111,8 @@ def _plain(line: str, attempt: int) -> str | None:
         return assigned["target"] + value
     if not _MAGIC.match(line):
         return None
+    if line.startswith("%%"):
+        return _CELL_MAGIC
     if timed := _PYTHON_LINE.fullmatch(line.strip()):
         return indent + "pass;".ljust(len(timed["magic"])) + timed["code"]
     return indent + "pass"

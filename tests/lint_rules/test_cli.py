@@ -1,0 +1,355 @@
+"""The command: what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from lint_rules import runner as runner_module
+from lint_rules.cli import main
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+CLEAN = "import torch\n\nstate = torch.load('a.pt', weights_only=True)\n"
+FAULTY = "import torch\n\nstate = torch.load('a.pt')\n"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+
+def lint(*arguments: str, stdin: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, input=stdin, catch_exceptions=False)
+
+
+def found(*arguments: str) -> list[dict[str, Any]]:
+    made = lint(*arguments, "--output-format", "json")
+    records: list[dict[str, Any]] = json.loads(made.stdout)
+    return records
+
+
+def test_clean_code_exits_with_0():
+    Path("a.py").write_text(CLEAN)
+
+    made = lint()
+
+    assert (made.exit_code, made.stdout, made.stderr) == (0, "No findings in 1 file.\n", "")
+
+
+def test_findings_exit_with_1():
+    Path("a.py").write_text(FAULTY)
+
+    made = lint("a.py", "--output-format", "concise")
+
+    assert made.exit_code == 1
+    assert made.stdout.startswith("a.py:3:9: CKP301 ")
+    assert made.stderr == ""
+
+
+def test_no_files_exit_with_0_and_a_warning():
+    Path("empty").mkdir()
+
+    made = lint("empty")
+
+    assert made.exit_code == 0
+    assert made.stderr == "warning: there are no files to lint below the given paths\n"
+
+
+def test_json_stays_json_without_findings_and_files():
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("bad.py", b"def f(:\n", "bad.py:1: not valid Python"),
+        ("bad.py", b"import torch\ntorch.load('a')\ndef f(:\n", "bad.py:3: not valid Python"),
+        ("bad.py", b"print 'torch.load'\n", "bad.py:1: not valid Python"),
+        ("bad.py", b"import torch\nx = '\xff'\n", "bad.py:2: byte 0xff is not valid utf-8"),
+        ("bad.py", b"import torch\0\ntorch.load('a')\n", "bad.py:1: holds a null byte"),
+        ("bad.py", b"(" * 3000 + b")" * 3000, "bad.py"),
+        ("bad.py", b"import torch; torch.load(" + b"-" * 20000 + b"1)", "bad.py"),
+        ("bad.ipynb", b"{", "bad.ipynb:1: is no notebook"),
+        (
+            "bad.ipynb",
+            b'{"cells": [{"cell_type": "code", "source": "torch.load(("}]}',
+            "bad.ipynb:cell 0:1: '(' was never",
+        ),
+        ("bad.ipynb", b'"import torch; torch.load(x)"', "bad.ipynb: is no notebook"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_and_the_rest_is_linted(name, content, complaint):
+    Path("a.py").write_text(FAULTY)
+    Path(name).write_bytes(content)
+
+    made = lint(".", "--output-format", "json")
+
+    assert made.exit_code == 2
+    assert [record["path"] for record in json.loads(made.stdout)] == ["a.py"]
+    assert made.stderr.startswith(f"error: {complaint}")
+    assert made.stderr.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(monkeypatch):
+    Path("a.py").write_text(FAULTY)
+    Path("shut.py").write_text(FAULTY)
+    read_bytes = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "shut.py":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    made = lint("shut.py", "a.py", "missing.py", "--output-format", "concise")
+
+    assert made.exit_code == 2
+    assert made.stderr.splitlines() == [
+        "error: shut.py: cannot be read (Permission denied)",
+        "error: missing.py: there is no such file or folder; check the spelling",
+    ]
+    assert "a.py:3:9: CKP301" in made.stdout
+
+
+def test_a_defect_in_a_rule_is_one_line(monkeypatch):
+    Path("a.py").write_text(FAULTY)
+
+    def break_down(*_):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("lint_rules.engine.lint_text", break_down)
+    made = lint("a.py")
+
+    assert made.exit_code == 2
+    assert made.stderr == "error: a.py: the linter failed (ZeroDivisionError: oh); please report this\n"
+
+
+def test_large_projects_are_not_parsed_whole(monkeypatch):
+    Path("a.py").write_text("def f(:\n")
+    monkeypatch.setattr(runner_module, "_CHECKED_WHOLE", 5)
+
+    assert lint(".").exit_code == 0
+    Path("a.py").write_bytes(b"\xff\n" * 10)
+    assert lint(".").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--select", "CKP3O1"], 'there is no rule "CKP3O1": did you mean "CKP301"?'),
+        (["--select", "CKP301,nonsense"], 'there is no rule "nonsense"'),
+        (["--ignore", "F401"], 'there is no rule "F401"'),
+        (["--explain", "unguarded-torchload"], 'did you mean "unguarded-torch-load"?'),
+        (["--output-format", "xml"], "'xml' is not one of 'concise', 'full', 'json'"),
+        (["--jobs", "0"], "0 is not in the range"),
+        (["--selct", "CKP301"], "--select"),
+        (["-", "a.py"], "standard input cannot be linted together with files"),
+    ],
+)
+def test_arguments_that_cannot_be_used_exit_with_2(arguments, complaint):
+    made = lint(*arguments)
+
+    assert made.exit_code == 2
+    assert complaint in made.stderr
+    assert made.stdout == ""
+
+
+def test_settings_that_cannot_be_used_exit_with_2():
+    Path("pyproject.toml").write_text('[tool.ckpt-lint]\nselct = ["CKP301"]\n')
+    Path("a.py").write_text(FAULTY)
+
+    made = lint("a.py")
+
+    assert made.exit_code == 2
+    assert made.stdout == ""
+    assert 'there is no setting "selct": did you mean "select"?' in made.stderr
+    assert made.stderr.count("\n") == 1
+
+
+def test_rules_are_chosen_on_the_command_line():
+    Path("a.py").write_text(FAULTY)
+
+    assert [record["code"] for record in found("--select", "CKP301")] == ["CKP301"]
+    assert [record["code"] for record in found("--select", "ckp3,CKP101")] == ["CKP301"]
+    assert found("--select", "CKP101") == []
+    assert found("--ignore", "CKP301") == []
+    assert found("--ignore", "unguarded-torch-load") == []
+    assert len(found("--select", "CKP101", "--select", "CKP301")) == 1
+
+
+def test_settings_apply_by_folder_and_file():
+    Path("pyproject.toml").write_text(
+        '[tool.ckpt-lint.per-file-ignores]\n"tests/**" = ["CKP301"]\n"only.py" = ["CKP3"]\n"x.py" = ["CKP101"]\n'
+    )
+    for name in ("tests/deep/a.py", "only.py", "sub/only.py", "x.py", "inner/a.py"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(FAULTY)
+    Path("inner/pyproject.toml").write_text('[tool.ckpt-lint]\nignore = ["CKP301"]\n')
+
+    assert [record["path"] for record in found()] == ["x.py"]
+
+
+def test_the_projects_torch_counts_for_the_files_below():
+    for folder in ("new", "old"):
+        Path(folder).mkdir()
+        Path(folder, "a.py").write_text(FAULTY)
+    Path("new/requirements.txt").write_text("torch>=2.6\n")
+    Path("old/requirements.txt").write_text("torch>=2.0\n")
+
+    assert [record["path"] for record in found()] == [str(Path("old/a.py"))]
+    Path("pyproject.toml").write_text("[tool.ckpt-lint]\nstrict-guard = true\n")
+    assert len(found()) == 2
+
+
+def test_noqa_silences():
+    Path("a.py").write_text(FAULTY.replace("pt')", "pt')  # noqa: CKP301"))
+
+    assert lint().exit_code == 0
+
+
+def test_statistics_count_by_rule():
+    Path("a.py").write_text(FAULTY * 2 + "m = torch.nn.Linear(1, 1)\nm.load_state_dict('a.pt')\n")
+
+    made = lint("--statistics")
+    assert made.exit_code == 1
+    assert made.stdout.splitlines() == ["2  CKP301  [ ]  unguarded-torch-load", "1  CKP101  [*]  load-state-dict-path"]
+    assert found("--statistics")[0] == {"code": "CKP301", "name": "unguarded-torch-load", "count": 2, "fixable": 0}
+
+
+def test_explain_prints_the_page():
+    by_code, by_name = lint("--explain", "CKP301"), lint("--explain", "unguarded-torch-load")
+
+    assert by_code.exit_code == 0
+    assert by_code.stdout.startswith("# unguarded-torch-load (CKP301)\n")
+    assert by_name.stdout == by_code.stdout
+
+
+def test_settings_are_shown():
+    Path("pyproject.toml").write_text('[tool.ckpt-lint]\nselect = ["CKP301"]\n')
+    Path("inner").mkdir()
+    Path("inner/requirements.txt").write_text("torch>=2.6\n")
+
+    made = lint("--show-settings", "missing.py", "inner")
+
+    assert made.exit_code == 0
+    first, second = made.stdout.split("\n\n")
+    assert f"# from {Path('pyproject.toml').absolute()}" in first
+    assert 'select = ["CKP301"]' in first
+    assert "target-torch" not in first
+    assert 'target-torch = "2.6"' in second
+
+
+def test_colours_follow_the_conventions(monkeypatch):
+    Path("a.py").write_text(FAULTY)
+
+    assert "\x1b[" not in lint().stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in lint().stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in lint().stdout
+
+
+def test_notebooks_and_documents_are_linted():
+    cells = [
+        {"cell_type": "markdown", "source": "#"},
+        {"cell_type": "code", "source": ["%pylab\n", *FAULTY.splitlines(True)]},
+    ]
+    Path("n.ipynb").write_text(json.dumps({"cells": cells}))
+    Path("d.md").write_text("# Loading\n\n    model = torch.load('a.pt')\n")
+    Path("d.rst").write_text("Loading::\n\n  model = torch.load('a.pt')\n")
+
+    assert [(record["path"], record["line"], record["column"], record.get("cell")) for record in found()] == [
+        ("d.md", 3, 13, None),
+        ("d.rst", 3, 11, None),
+        ("n.ipynb", 4, 9, 1),
+    ]
+
+
+def test_processes_change_nothing(monkeypatch):
+    for number in range(6):
+        Path(f"a{number}.py").write_text(FAULTY * (number + 1))
+    Path("bad.py").write_text("import torch\ntorch.load(\n")
+    one = lint("--jobs", "1")
+    many = lint("--jobs", "3")
+    monkeypatch.setattr(runner_module, "_WORTH_A_PROCESS", 10)
+    automatic = lint()
+
+    assert one.stdout.count("CKP301") == 21
+    assert (one.exit_code, one.stdout, one.stderr) == (2, many.stdout, many.stderr)
+    assert (many.exit_code, many.stdout, many.stderr) == (2, automatic.stdout, automatic.stderr)
+
+
+class TestStandardInput:
+    def test_findings_carry_the_given_name(self):
+        made = lint("--stdin-filename", "pkg/a.py", "-", "--output-format", "concise", stdin=FAULTY)
+
+        assert made.exit_code == 1
+        assert made.stdout.startswith("pkg/a.py:3:9: CKP301")
+
+    def test_settings_and_kind_are_those_of_the_name(self):
+        Path("pyproject.toml").write_text('[tool.ckpt-lint.per-file-ignores]\n"tests/*" = ["CKP301"]\n')
+
+        assert lint("-", "--stdin-filename", "tests/a.py", stdin=FAULTY).exit_code == 0
+        made = lint("-", "--stdin-filename", "a.md", "--output-format", "concise", stdin="```\ntorch.load(x)\n```\n")
+        assert made.stdout.startswith("a.md:2:1: CKP301")
+
+    def test_without_a_name_it_is_python(self):
+        assert lint("-", "--output-format", "concise", stdin=FAULTY).stdout.startswith("-:3:9: CKP301")
+        assert lint("-", stdin="def f(:").exit_code == 2
+
+    def test_a_fix_goes_to_standard_output_and_the_rest_to_standard_error(self):
+        made = lint("-", "--fix", "--unsafe-fixes", stdin=FAULTY.replace("\n", "\r\n").encode())
+
+        assert made.exit_code == 0
+        assert made.stdout_bytes == FAULTY.replace("pt')", "pt', weights_only=True)").replace("\n", "\r\n").encode()
+        assert "Fixed 1 finding." in made.stderr
+
+    def test_what_cannot_be_fixed_comes_back_as_it_was(self):
+        made = lint("-", "--fix", stdin=FAULTY)
+
+        assert (made.exit_code, made.stdout) == (1, FAULTY)
+        assert "CKP301" in made.stderr
+        assert lint("-", "--fix", stdin="def f(:\n").stdout == "def f(:\n"
+
+    def test_an_excluded_name_is_left_alone_where_exclusions_are_forced(self):
+        arguments = ("-", "--stdin-filename", "venv/a.py", "--fix", "--unsafe-fixes")
+
+        assert lint(*arguments, "--force-exclude", stdin=FAULTY).stdout == FAULTY
+        assert lint(*arguments, stdin=FAULTY).stdout != FAULTY
+
+
+def test_the_installed_command_lints_without_torch(tmp_path):
+    Path("a.py").write_text(FAULTY)
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['hypothesis'] = sys.modules['pytest'] = None\n"
+        "from lint_rules.cli import main; main(['a.py', '--output-format', 'concise'])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("a.py:3:9: CKP301")
+    assert done.stderr == ""
+
+
+def test_a_clean_run_does_not_import_libcst():
+    Path("a.py").write_text("import torch\n")
+    code = (
+        "import sys\nfrom lint_rules.cli import main\n"
+        "try: main(['.'])\n"
+        "except SystemExit: print(sorted({'libcst', 'pathspec', 'multiprocessing'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["No findings in 1 file.", "[]"]
