@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
 from pytest_ckpt.compare import describe, entries, equal, storage_address
 from pytest_ckpt.moment import (
@@ -127,18 +128,29 @@ def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its p
     loaded_again = search.difference(())
     if loaded_again is None:
         return Attribution(reason="outputs of the loaded module differ from run to run, so they were not compared")
-    everything = _candidates(source, loaded, source_module, carried)
-    candidates = tuple(one for one in everything if one.sure)
-    if search.difference(candidates) is not None:
-        candidates = (
-            everything  # functions and objects that cannot be compared may be bound to the source: the last resort
-        )
-        if search.difference(candidates) is not None:
-            return Attribution((search.unknown(place),))
-    smallest = _smallest(candidates, lambda subset: search.difference(subset) is None)
-    derived = _derived(make) if smallest else frozenset()
-    fresh = _fresh_attributes(make) if smallest else {}
+    smallest = _explanation(_candidates(source, loaded, source_module, carried), search)
+    if not smallest:
+        return Attribution((search.unknown(place),))
+    derived, fresh = _derived(make), _fresh_attributes(make)
     return Attribution(tuple(_culprit(one, place, derived, fresh) for one in smallest))
+
+
+def _explanation(everything: Sequence[_Candidate], search: _Search) -> tuple[_Candidate, ...]:
+    """Give the smallest set of candidates that makes the outputs agree; an empty one if none does.
+
+    What both sides have and is certainly different comes first. A function comes last: it may be bound to the source
+    itself, and then explains anything.
+    """
+
+    def explains(candidates: Sequence[_Candidate]) -> bool:
+        return search.difference(candidates) is None
+
+    sure = [one for one in everything if one.sure]
+    on_both_sides = [one for one in sure if one.expected is not _ABSENT and one.actual is not _ABSENT]
+    for pool in (sure, on_both_sides, everything):
+        if pool and explains(pool):
+            return _smallest(pool, explains)
+    return next(((one,) for one in sure if explains([one])), ())
 
 
 def _repeatable(moment: Moment, module: nn.Module, runner: Run) -> Any:
@@ -248,7 +260,7 @@ def _candidates(
             inside = modules_within(expected)
             if inside and all(id(one) in registered for one in inside):
                 continue
-            if not equal(expected, actual, unknown=False):
+            if not equal(expected, actual, unknown=False) and not isinstance(actual, RemovableHandle):
                 found.append(_Candidate(path, name, "attributes", expected, actual, not equal(expected, actual)))
         for name, tensor in source.tensors[path].items():
             actual = loaded.tensors[path].get(name, _ABSENT)
@@ -292,12 +304,13 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
         kind = "buffer"
     elif isinstance(one.expected, (bool, int, float, str)) and one.key in fresh and equal(fresh[one.key], one.expected):
         kind = "config"
-    absent = "not set"
+    expected = "not set" if one.expected is _ABSENT else describe(one.expected)
+    actual = "not set" if one.actual is _ABSENT else describe(one.actual)
     return Culprit(
         one.key,
         kind,
-        absent if one.expected is _ABSENT else describe(one.expected),
-        absent if one.actual is _ABSENT else describe(one.actual),
+        expected,
+        actual if actual != expected else "the same with other values",
         "" if one.expected is _ABSENT else type(one.expected).__name__,
         place,
     )

@@ -135,6 +135,8 @@ def _tensor_aspect(expected: Tensor, actual: Tensor) -> Aspect | None:
         return None if is_lazy(expected) and is_lazy(actual) else "shape"
     if expected.dtype != actual.dtype:
         return "dtype"
+    if expected.is_nested or actual.is_nested:
+        return None if bits_equal(expected, actual) else "value"
     if expected.shape != actual.shape:
         return "shape"
     if expected.layout != actual.layout:
@@ -152,10 +154,12 @@ def bits_equal(one: Tensor, other: Tensor) -> bool:
     """
     if one is other:
         return True
+    if (
+        one.is_nested or other.is_nested
+    ):  # before the shape, which a nested tensor does not have or shares with no other
+        return one.is_nested and other.is_nested and _all_bits_equal(one.unbind(), other.unbind())
     if one.dtype != other.dtype or one.shape != other.shape or one.layout != other.layout:
         return False
-    if one.is_nested:
-        return _all_bits_equal(one.unbind(), other.unbind())
     if one.layout != torch.strided:
         return _all_bits_equal(_parts(one), _parts(other))
     if one.is_quantized:
@@ -165,7 +169,7 @@ def bits_equal(one: Tensor, other: Tensor) -> bool:
         return _all_bits_equal(*inner)
     one, other = words(one.detach()), words(other.detach())
     if one.shape != other.shape:  # only one of the two could be read as eight-byte words
-        one, other = one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8)
+        one, other = (part.contiguous().view(-1).view(torch.uint8) for part in (one, other))
     return torch.equal(one, other if other.device == one.device else other.to(one.device))
 
 
@@ -281,9 +285,8 @@ class _Equality:
         if isinstance(one, partial):
             return all(map(self.of, (one.func, one.args, one.keywords), (other.func, other.args, other.keywords)))
         if isinstance(one, MethodType):
-            if isinstance(one.__self__, nn.Module):  # its own attributes are compared where it stands
-                return one.__func__ is other.__func__
-            return self.of(one.__func__, other.__func__) and self.of(one.__self__, other.__self__)
+            same = self.of(one.__func__, other.__func__) and self.of(one.__self__, other.__self__)
+            return same or (self._unknown and isinstance(one.__self__, nn.Module))
         if one.__code__ is not other.__code__:
             return self._unknown
         return self.of(bound_in(one), bound_in(other))
@@ -413,11 +416,13 @@ def _describe_tensor(tensor: Tensor) -> str:
     dtype = str(tensor.dtype).removeprefix("torch.")
     if is_lazy(tensor):
         return f"{dtype}[uninitialized]"
+    if tensor.is_nested:
+        return f"{dtype}[nested, {len(tensor.unbind())} tensors]"
     shape = f"{dtype}[{', '.join(map(str, tensor.shape))}]"
     place = "" if tensor.device.type == "cpu" else f" on {tensor.device}"
     if tensor.layout != torch.strided:
         return f"{shape} {str(tensor.layout).removeprefix('torch.')}{place}"
-    if tensor.device.type in {"meta", "lazy"} or tensor.is_quantized or tensor.is_nested or not tensor.numel():
+    if tensor.device.type in {"meta", "lazy"} or tensor.is_quantized or not tensor.numel():
         return shape + place
     try:
         first = tensor.detach().flatten()[:_SHOWN].cpu()

@@ -12,12 +12,13 @@ import inspect
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils.hooks import RemovableHandle
 
 from pytest_ckpt.compare import bound_in, difference
 
@@ -78,6 +79,8 @@ def _parts_of_object(value: Any) -> Iterable[Any]:
         return (value.func, value.args, value.keywords)
     if isinstance(value, FunctionType):
         return bound_in(value)
+    if isinstance(value, MethodType):
+        return (value.__self__,)
     return list(getattr(value, "__dict__", {}).values()) if not inspect.isroutine(value) else ()
 
 
@@ -117,8 +120,8 @@ def duplicate(value: Any, keep: dict[int, Any] | None = None) -> Any:
 def _duplicate(value: Any, memo: dict[int, Any]) -> Any:
     if id(value) in memo:
         return memo[id(value)]
-    if isinstance(value, nn.Module) or value is None or isinstance(value, (bool, int, float, str, bytes, type)):
-        return value
+    if value is None or isinstance(value, (nn.Module, RemovableHandle, bool, int, float, str, bytes, type)):
+        return value  # a handle's copy would bring a copy of the registry that it belongs to
     if isinstance(value, torch.Tensor):
         result: Any = copy_tensor(value)
     elif isinstance(value, torch.Generator):

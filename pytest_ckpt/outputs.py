@@ -104,16 +104,18 @@ class Runner:
         Raises:
             ForwardError: It raised with gradients off and on.
         """
+        first = ""
         if not self._grad:
             try:
                 return self._run(module, device, grad=False)
-            except Exception:  # noqa: BLE001 -- whatever it is, a forward that differentiates deserves a second try
+            except Exception as error:  # noqa: BLE001 -- whatever it is, a forward that differentiates deserves a second try
+                first = where(error)
                 self._grad = True
         try:
             return self._run(module, device, grad=True)
         except Exception as error:  # noqa: BLE001 -- forward may raise anything
             self._grad = False
-            raise ForwardError(where(error)) from None
+            raise ForwardError(first if first and "grad" not in first else where(error)) from None
 
     def _run(self, module: nn.Module, device: str, *, grad: bool) -> Any:
         inputs = duplicate(self._inputs)
@@ -194,7 +196,8 @@ def _first_difference(expected: Any, actual: Any, place: str, above: frozenset[i
 
 
 def _apart(expected: Tensor, actual: Tensor) -> str:
-    same_kind = expected.dtype == actual.dtype and expected.shape == actual.shape
+    nested = expected.is_nested or actual.is_nested
+    same_kind = not nested and expected.dtype == actual.dtype and expected.shape == actual.shape
     return (spread(expected, actual) if same_kind else "") or f"{describe(expected)} -> {describe(actual)}"
 
 
@@ -226,7 +229,10 @@ def close(expected: Tensor, actual: Tensor) -> bool:
     the median, whichever is larger: an element near zero may be the sum of larger ones. NaNs and infinities must stand
     in the same places.
     """
-    if expected.dtype != actual.dtype or expected.shape != actual.shape:
+    if expected.is_nested and actual.is_nested:
+        pairs = expected.unbind(), actual.unbind()
+        return len(pairs[0]) == len(pairs[1]) and all(map(close, *pairs))
+    if expected.dtype != actual.dtype or expected.is_nested != actual.is_nested or expected.shape != actual.shape:
         return False
     if expected.device.type == "meta" or actual.device.type == "meta":
         return expected.device == actual.device
@@ -234,7 +240,7 @@ def close(expected: Tensor, actual: Tensor) -> bool:
         return True
     if not (expected.dtype.is_floating_point or expected.dtype.is_complex) or expected.dtype.itemsize == 1:
         return False
-    if expected.layout != torch.strided or expected.is_nested:
+    if expected.layout != torch.strided:
         return False
     units = _UNITS_IN_LAST_PLACE.get(expected.dtype.to_real(), 1)
     tolerance = units * torch.finfo(expected.dtype).eps

@@ -33,8 +33,11 @@ class _Print:
 
 
 def _print(tensor: Tensor) -> _Print:
-    shape = None if is_lazy(tensor) else tuple(tensor.shape)
-    return _Print(tensor, (tensor.dtype, shape), _bits(tensor), describe(tensor))
+    return _Print(tensor, _kind(tensor), _bits(tensor), describe(tensor))
+
+
+def _kind(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...] | None]:
+    return (tensor.dtype, None if is_lazy(tensor) or tensor.is_nested else tuple(tensor.shape))
 
 
 def _bits(tensor: Tensor) -> Tensor | tuple[int, ...] | None:
@@ -55,7 +58,7 @@ def _bits(tensor: Tensor) -> Tensor | tuple[int, ...] | None:
 
 
 def _same(before: _Print, tensor: Tensor) -> bool:
-    if before.kind != (tensor.dtype, None if is_lazy(tensor) else tuple(tensor.shape)):
+    if before.kind != _kind(tensor):
         return False
     if before.bits is None:
         return True
