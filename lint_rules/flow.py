@@ -29,6 +29,7 @@ _DEPTH = 7  # calls of this file's functions inside each other
 _STEPS = 60_000  # expressions in one file; a file that takes more is left alone
 _DEPS = 24  # objects that a value remembers to be computed from
 _FACT_LENGTH = 100
+_MODES = 12  # states that one module may be in; where there are more, nothing is concluded
 _ITEM = "[]"
 _NOTHING: Values = frozenset()
 
@@ -82,6 +83,7 @@ class Flow:
         trained: For each object, when it was last trained or made ready for training.
         trained_somewhere: For each run, when something unknown was last trained.
         evaluated: Objects that were put into evaluation mode anywhere.
+        held: Objects kept as attributes of a module of this file, whose own eval() reaches them.
         complete: Whether the whole file was followed; if not, nothing should be concluded from what is missing.
     """
 
@@ -91,6 +93,7 @@ class Flow:
         self.trained: dict[Thing, int] = {}
         self.trained_somewhere: dict[int, int] = {}
         self.evaluated: set[Thing] = set()
+        self.held: set[Thing] = set()
         self.complete = True
         self._tree = tree
         self._names = names
@@ -106,6 +109,7 @@ class Flow:
         self._stack: list[cst.CSTNode] = []
         self._frames: dict[tuple[object, ...], int] = {}
         self._top = Frame(0, names.module)
+        self._pickled = Training.DEFAULT
         self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
         try:
             self._run_everything()
@@ -225,7 +229,10 @@ class Flow:
         )
 
     def _function(self, node: cst.FunctionDef, frame: Frame) -> None:
-        self._store(node.name.value, frozenset({self._defined(node, frame, Kind.FUNCTION)}), frame)
+        function = self._defined(node, frame, Kind.FUNCTION)
+        self._store(node.name.value, frozenset({function}), frame)
+        if frame.function is not None:
+            frame.nested.append(function)
 
     def _class(self, node: cst.ClassDef, frame: Frame) -> None:
         self._store(node.name.value, frozenset({self._defined(node, frame, Kind.CLASS)}), frame)
@@ -248,9 +255,11 @@ class Flow:
     def _if(self, node: cst.If, frame: Frame) -> None:
         self._value(node.test, frame)
         facts, otherwise = _facts(node.test, self._tree)
-        before = self._state
+        before, since = self._state, self._clock
         yes, no = before.copy(), before
         verdict = _verdict(node.test, self._names, frame.scope)
+        if verdict is None:
+            verdict = _decided(node.test, before.facts, self._tree)
         self._state = yes
         yes.facts |= facts
         self._narrow(node.test, frame, holds=True)
@@ -268,7 +277,7 @@ class Flow:
             self._narrow(node.test, frame, holds=False)
             if node.orelse is not None:
                 self._statement(node.orelse, frame)
-        self._state = self._join(yes, self._state, facts, otherwise)
+        self._state = self._join(yes, self._state, since, facts, otherwise)
         self._state.facts = outer
 
     def _else(self, node: cst.Else | cst.Finally, frame: Frame) -> None:
@@ -283,7 +292,7 @@ class Flow:
 
     def _loop(self, node: cst.For | cst.While, frame: Frame, head: Callable[[], object]) -> None:
         """Follow a loop that runs at least once: what it does to modes has happened afterwards."""
-        before = self._state.copy()
+        before, since = self._state.copy(), self._clock
         left: list[State] = []
         for _ in range(2 if len(frame.loops) < 2 else 1):
             frame.loops.append([])
@@ -293,10 +302,10 @@ class Flow:
             if not self._state.live:
                 break
         for state in left:
-            self._state = self._join(self._state, state)
+            self._state = self._join(self._state, state, since)
         if self._state.live:
-            for key, values in before.variables.items():
-                self._state.variables[key] = self._state.variables.get(key, _NOTHING) | values
+            for number, names in before.variables.items():
+                self._state.variables[number] = _union(self._state.variables.get(number, {}), names)
         elif isinstance(node, cst.For) and any(state.live for state in left):
             self._state.live = True
         self._state.facts = before.facts
@@ -318,21 +327,21 @@ class Flow:
             self._state.live = True
 
     def _try(self, node: cst.Try | cst.TryStar, frame: Frame) -> None:
-        before = self._state.copy()
+        before, since = self._state.copy(), self._clock
         self._statement(node.body, frame)
         body = self._state.copy()
         if node.orelse is not None and self._state.live:
             self._statement(node.orelse, frame)
         ends = [self._state]
         for handler in node.handlers:
-            self._state = self._join(before.copy(), body.copy()) if body.live else before.copy()
+            self._state = self._join(before.copy(), body.copy(), since) if body.live else before.copy()
             if handler.name is not None:
                 self._assign(handler.name.name, self._make(handler, frame), frame)
             self._statement(handler.body, frame)
             ends.append(self._state)
         self._state = ends[0]
         for end in ends[1:]:
-            self._state = self._join(self._state, end)
+            self._state = self._join(self._state, end, since)
         if node.finalbody is not None:
             live, self._state.live = self._state.live, True
             self._statement(node.finalbody, frame)
@@ -340,12 +349,12 @@ class Flow:
 
     def _match(self, node: cst.Match, frame: Frame) -> None:
         self._value(node.subject, frame)
-        before = self._state
+        before, since = self._state, self._clock
         result = before.copy()
         for case in node.cases:
             self._state = before.copy()
             self._statement(case.body, frame)
-            result = self._join(result, self._state)
+            result = self._join(result, self._state, since)
         self._state = result
 
     def _delete(self, _node: cst.Del, _frame: Frame) -> None:
@@ -390,24 +399,23 @@ class Flow:
         elif isinstance(target, cst.Attribute):
             bases = self._value(target.value, frame)
             for base in bases:
-                key = (base, target.attr.value)
                 old = self._attribute(base, target.attr.value, frame) if len(bases) > 1 else _NOTHING
-                self._state.attributes[key] = values | old
+                self._state.set_attribute(base, target.attr.value, values | old)
+                if base.kind is Kind.MODULE:
+                    self.held |= values
         elif isinstance(target, (cst.Tuple, cst.List)):
             self._unpack(target, values, frame)
         elif isinstance(target, cst.Subscript):
             for base in self._value(target.value, frame):
-                key = (base, _ITEM)
-                self._state.attributes[key] = self._state.attributes.get(key, _NOTHING) | values
-                named = (base, _index(target))
-                if named[1]:
-                    self._state.attributes[named] = values
+                self._state.add_attribute(base, _ITEM, values)
+                if index := _index(target):
+                    self._state.set_attribute(base, index, values)
         elif isinstance(target, cst.StarredElement):
             self._assign(target.value, self._make(target, frame, deps=self._deps(values)), frame)
 
     def _unpack(self, target: cst.Tuple | cst.List, values: Values, frame: Frame) -> None:
         for number, element in enumerate(target.elements):
-            parts = [self._state.attributes.get((value, f"[{number}]")) for value in values]
+            parts = [self._state.attribute(value, f"[{number}]") for value in values]
             if values and None not in parts:
                 found: Values = frozenset(chain.from_iterable(part for part in parts if part))
             else:
@@ -417,7 +425,7 @@ class Flow:
 
     def _store(self, name: str, values: Values, frame: Frame) -> None:
         owner = self._owner(name, frame)
-        self._state.variables[owner.number, name] = values
+        self._state.set_variable(owner.number, name, values)
         if self._state.facts:
             self._state.facts = frozenset(fact for fact in self._state.facts if name not in fact[0])
 
@@ -432,27 +440,38 @@ class Flow:
         return frame
 
     def _join(
-        self, one: State, other: State, facts: frozenset[Fact] = frozenset(), otherwise: frozenset[Fact] = frozenset()
+        self,
+        one: State,
+        other: State,
+        since: int,
+        facts: frozenset[Fact] = frozenset(),
+        otherwise: frozenset[Fact] = frozenset(),
     ) -> State:
+        """Join two paths that parted at a time `since`; each remembers its condition where they differ."""
         if not other.live:
             return self._only(one, facts)
         if not one.live:
             return self._only(other, otherwise)
-        for key, values in other.variables.items():
-            one.variables[key] = one.variables.get(key, _NOTHING) | values
-        for thing, name in one.attributes.keys() | other.attributes.keys():
-            key = (thing, name)
-            known = [state.attributes[key] for state in (one, other) if key in state.attributes]
-            if len(known) == 1 and not name.startswith("["):
-                known.append(frozenset({self._part(thing, name)}))
-            one.attributes[key] = frozenset().union(*known)
+        for number, names in other.variables.items():
+            one.variables[number] = _union(one.variables.get(number, {}), names)
+        for thing in one.attributes.keys() | other.attributes.keys():
+            mine, theirs = one.attributes.get(thing, {}), other.attributes.get(thing, {})
+            if mine is not theirs:
+                one.attributes[thing] = self._join_attributes(thing, mine, theirs)
         for thing in one.modes.keys() | other.modes.keys():
-            mine, theirs = one.modes.get(thing), other.modes.get(thing)
-            if mine is None or theirs is None:
-                absent = frozenset({Mode(thing.birth)}) if (thing.owner or thing.birth is Training.GIVEN) else _NO_MODES
-                mine, theirs = mine or absent, theirs or absent
-            one.modes[thing] = mine if mine == theirs else _merge(mine, theirs, facts, otherwise)
+            here, there = one.modes.get(thing), other.modes.get(thing)
+            if here is not there and here != there:
+                absent = _NO_MODES if thing.born > since else frozenset({Mode(thing.birth)})
+                one.modes[thing] = _merge(here or absent, there or absent, facts, otherwise)
         return one
+
+    def _join_attributes(self, thing: Thing, mine: dict[str, Values], theirs: dict[str, Values]) -> dict[str, Values]:
+        """Join attributes; one that only a branch has bound is what it was before in the other."""
+        joined = _union(mine, theirs)
+        for name in mine.keys() ^ theirs.keys():
+            if not name.startswith("["):
+                joined[name] |= {self._part(thing, name)}
+        return joined
 
     @staticmethod
     def _only(state: State, facts: frozenset[Fact]) -> State:
@@ -510,14 +529,14 @@ class Flow:
         return found
 
     def _name(self, node: cst.Name, frame: Frame) -> Values:
-        if node.value == "None":
-            return frozenset({_NONE})
+        if node.value in _CONSTANTS:
+            return frozenset({_CONSTANTS[node.value]})
         walker: Frame | None = frame
         while walker is not None:
             outer = walker.scope.outer.get(node.value)
-            key = (walker.number, node.value)
-            if outer is None and key in self._state.variables:
-                return self._state.variables[key]
+            known = self._state.variable(walker.number, node.value) if outer is None else None
+            if known is not None:
+                return known
             walker = walker.parent
         name = self._names.resolve(node, frame.scope)
         return self._reference(name) if name else self._shared(("free", node.value), Kind.UNKNOWN)
@@ -530,7 +549,7 @@ class Flow:
         return frozenset().union(*(self._attribute(base, node.attr.value, frame) for base in bases))
 
     def _attribute(self, base: Thing, name: str, frame: Frame) -> Values:
-        stored = self._state.attributes.get((base, name))
+        stored = self._state.attribute(base, name)
         if stored is not None:
             return stored
         if base.kind is Kind.TEXT:
@@ -563,7 +582,15 @@ class Flow:
         if isinstance(node, cst.FormattedString):
             self._inside(node, frame)
         binary = isinstance(node, cst.SimpleString) and "b" in node.prefix
-        return self._make(node, frame, Kind.UNKNOWN if binary else Kind.TEXT)
+        (made,) = self._make(node, frame, Kind.UNKNOWN if binary else Kind.TEXT)
+        if isinstance(node, cst.SimpleString):
+            made.constant = node.value
+        return frozenset({made})
+
+    def _number_of(self, node: cst.Integer, frame: Frame) -> Values:
+        (made,) = self._make(node, frame)
+        made.constant = node.value
+        return frozenset({made})
 
     def _binary(self, node: cst.BinaryOperation, frame: Frame) -> Values:
         left, right = self._value(node.left, frame), self._value(node.right, frame)
@@ -602,9 +629,9 @@ class Flow:
                 plain = False
                 values = self._items(values, element, frame)
             elif plain:
-                self._state.attributes[made, f"[{number}]"] = values
+                self._state.set_attribute(made, f"[{number}]", values)
             everything |= values
-        self._state.attributes[made, _ITEM] = everything
+        self._state.set_attribute(made, _ITEM, everything)
         return frozenset({made})
 
     def _dict(self, node: cst.Dict, frame: Frame) -> Values:
@@ -616,11 +643,11 @@ class Flow:
                 self._value(element.key, frame)
                 key = text_of(element.key)
                 if key is not None:
-                    self._state.attributes[made, f"[{key!r}]"] = values
+                    self._state.set_attribute(made, f"[{key!r}]", values)
             else:
                 values = self._items(values, element, frame)
             everything |= values
-        self._state.attributes[made, _ITEM] = everything
+        self._state.set_attribute(made, _ITEM, everything)
         return frozenset({made})
 
     def _comprehension(self, node: cst.BaseSimpleComp | cst.DictComp, frame: Frame) -> Values:
@@ -637,7 +664,7 @@ class Flow:
         element = node.value if isinstance(node, cst.DictComp) else node.elt
         values = self._value(element, inner)
         (made,) = self._make(node, frame, Kind.COLLECTION)
-        self._state.attributes[made, _ITEM] = values
+        self._state.set_attribute(made, _ITEM, values)
         return frozenset({made})
 
     def _subscript(self, node: cst.Subscript, frame: Frame) -> Values:
@@ -649,15 +676,15 @@ class Flow:
         found: Values = _NOTHING
         index = _index(node)
         for base in bases:
-            exact = self._state.attributes.get((base, index)) if index else None
+            exact = self._state.attribute(base, index) if index else None
             if exact is not None:
                 found |= exact
             elif base.kind is Kind.TEXT:
                 found |= self._make(node, frame, Kind.TEXT)
             elif isinstance(node.slice[0].slice, cst.Slice) and base.kind is Kind.COLLECTION:
                 found |= {base}
-            elif (base, _ITEM) in self._state.attributes:
-                found |= self._state.attributes[base, _ITEM]
+            elif (held := self._state.attribute(base, _ITEM)) is not None:
+                found |= held
             else:
                 found |= frozenset({self._part(base, index or _ITEM)})
         return found
@@ -741,6 +768,10 @@ class Flow:
             return self._make(node, frame, Kind.TEXT, self._deps(first))
         if name in knowledge.TEXT_COLLECTIONS:
             return self._texts(node, frame)
+        if name == "torch.save":
+            if any(mode.training is not Training.DEFAULT for thing in first for mode in self._modes(thing)):
+                self._pickled = Training.UNKNOWN
+            return self._make(node, frame)
         if name in knowledge.SAME_ELEMENTS:
             return first or self._make(node, frame, Kind.COLLECTION)
         if name in knowledge.ONE_ELEMENT and len(arguments) == 1:
@@ -763,7 +794,7 @@ class Flow:
             return self._make(node, frame, deps=self._deps(first))
         if name.startswith("torch.nn.") and name.rpartition(".")[2][:1].isupper():
             (made,) = self._create(node, frame, Kind.MODULE, Training.DEFAULT, name, _NOTHING)
-            self._state.attributes[made, _ITEM] = frozenset().union(*arguments)
+            self._state.set_attribute(made, _ITEM, frozenset().union(*arguments))
             return frozenset({made})
         return None
 
@@ -805,14 +836,13 @@ class Flow:
             if method in {"extend", "update"}:
                 values = self._items(values, node, frame)
             for each in receivers:
-                key = (each, _ITEM)
-                self._state.attributes[key] = self._state.attributes.get(key, _NOTHING) | values
+                self._state.add_attribute(each, _ITEM, values)
             return frozenset({_NONE})
         if method in {"values", "copy"}:
             return receivers
         if method in {"get", "pop", "popitem"}:
             key = text_of(node.args[0].value) if node.args else None
-            named = [self._state.attributes.get((each, f"[{key!r}]")) for each in receivers] if key else []
+            named = [self._state.attribute(each, f"[{key!r}]") for each in receivers] if key else []
             if named and all(named):
                 return frozenset().union(*(values for values in named if values))
             return self._items(receivers, node, frame)
@@ -900,8 +930,8 @@ class Flow:
         if method_of(node) == "parse_args":
             return frozenset({made})
         (pair,) = self._make(node, frame, Kind.COLLECTION, tag="pair")
-        self._state.attributes[pair, "[0]"] = frozenset({made})
-        self._state.attributes[pair, "[1]"] = self._make(node, frame, tag="rest")
+        self._state.set_attribute(pair, "[0]", frozenset({made}))
+        self._state.set_attribute(pair, "[1]", self._make(node, frame, tag="rest"))
         return frozenset({pair})
 
     def _option_group(
@@ -958,19 +988,32 @@ class Flow:
         inner = Frame(self._number(key), self._names.scope(definition), function.frame or self._top, definition)
         if function.bound is not None:
             positional = [frozenset({function.bound}), *positional]
-        self._bind(definition.params, positional, named, inner)
-        facts = self._state.facts
+        outside, since = self._state.facts, self._clock
+        self._state.facts = self._bind(definition.params, positional, named, inner)
         self._stack.append(definition)
         self._statement(definition.body, inner)
         self._stack.pop()
         values: Values = _NOTHING
         for returned, state in inner.returned:
             values |= returned
-            self._state = self._join(self._state, state)
-        if not inner.returned and self._state.live:
-            values = frozenset({_NONE})
-        self._state.facts = facts
+            self._state = self._join(self._state, state, since)
+        self._state.facts = outside
+        if inner.nested:
+            self._enter_nested(inner)
+        else:
+            self._state.variables.pop(inner.number, None)
         return values or frozenset({_NONE})
+
+    def _enter_nested(self, frame: Frame) -> None:
+        """Run the functions that a function defines and does not call: it hands them to someone who does."""
+        state = self._state
+        run = self._run
+        for function in frame.nested:
+            definition = function.definition
+            if isinstance(definition, cst.FunctionDef) and definition not in self._entered and state.live:
+                self._start(state)
+                self._enter(function, definition, (), {}, ("alone", definition))
+        self._state, self._run = state, run
 
     def _enter_lambda(
         self,
@@ -989,7 +1032,12 @@ class Flow:
 
     def _bind(
         self, parameters: cst.Parameters, positional: Sequence[Values], named: dict[str, Values], inner: Frame
-    ) -> None:
+    ) -> frozenset[Fact]:
+        """Bind arguments to parameters, and give the conditions that constant ones decide."""
+        names = {
+            param.name.value for param in (*parameters.params, *parameters.posonly_params, *parameters.kwonly_params)
+        }
+        facts = {fact for fact in self._state.facts if not any(name in fact[0] for name in names)}
         by_position = [*parameters.posonly_params, *parameters.params]
         outer = inner.parent or self._top
         for number, param in enumerate((*by_position, *parameters.kwonly_params)):
@@ -999,6 +1047,8 @@ class Flow:
                 values = positional[number]
             elif name in named:
                 values = named[name]
+            elif param.default is not None and (positional or named):
+                values = self._value(param.default, outer)
             else:
                 default = self._value(param.default, outer) if param.default is not None else _NOTHING
                 unknown = self._make(param, inner, Kind.TEXT if textual else Kind.UNKNOWN)
@@ -1008,10 +1058,12 @@ class Flow:
                 values = unknown if constant else unknown | default
             if textual and all(value.kind is Kind.UNKNOWN and not value.deps for value in values):
                 values = self._make(param, inner, Kind.TEXT)
-            self._state.variables[inner.number, name] = values
+            self._state.set_variable(inner.number, name, values)
+            facts |= _constant_facts(name, values)
         for star in (parameters.star_arg, parameters.star_kwarg):
             if isinstance(star, cst.Param):
-                self._state.variables[inner.number, star.name.value] = self._make(star, inner)
+                self._state.set_variable(inner.number, star.name.value, self._make(star, inner))
+        return frozenset(facts)
 
     def _instance(self, definition: Thing, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
         """Make an object of a class of this file, and follow its `__init__`."""
@@ -1045,7 +1097,7 @@ class Flow:
     def _local_class(self, node: cst.BaseExpression) -> cst.ClassDef | None:
         if not isinstance(node, cst.Name):
             return None
-        values = self._state.variables.get((self._top.number, node.value), _NOTHING)
+        values = self._state.variable(self._top.number, node.value) or _NOTHING
         found = [each.definition for each in values if isinstance(each.definition, cst.ClassDef)]
         return found[0] if len(found) == 1 else None
 
@@ -1077,6 +1129,8 @@ class Flow:
         return frozenset({Mode(thing.birth)})
 
     def _use(self, thing: Thing, node: cst.Call) -> None:
+        if self._expecting_error:
+            return
         self._clock += 1
         self._modules.add(thing)
         for each in self._reach(frozenset({thing})) if thing.kind is Kind.MODULE else {thing}:
@@ -1125,9 +1179,8 @@ class Flow:
         found = set(values)
         level = set(values)
         for _ in range(3):
-            inner = {
-                each for (base, _), held in self._state.attributes.items() if base in level for each in held
-            } - found
+            attributes = (self._state.attributes.get(base) for base in level)
+            inner = {each for names in attributes if names for held in names.values() for each in held} - found
             if not inner:
                 break
             found |= inner
@@ -1173,16 +1226,18 @@ class Flow:
         (made,) = self._make(node, frame, kind, deps, tag="created")
         made.birth = birth
         made.made_by = name
-        self._state.modes[made] = frozenset({Mode(birth)})
-        for part in self._below(made):
-            self._state.modes.pop(part, None)
+        self._clock += 1
+        made.born = self._clock
+        for each in (made, *self._below(made)):
+            self._state.modes.pop(each, None)
         return frozenset({made})
 
     def _loaded(self, node: cst.Call, frame: Frame) -> Values:
         self._clock += 1
         (made,) = self._make(node, frame, Kind.LOADED)
         made.made_by = "torch.load"
-        mode = Mode(Training.DEFAULT, node, self._clock, self._run, self._state.facts)
+        made.born = self._clock
+        mode = Mode(self._pickled, node, self._clock, self._run, self._state.facts)
         self._state.modes[made] = frozenset({mode})
         return frozenset({made})
 
@@ -1192,9 +1247,8 @@ class Flow:
             (made,) = self._make(node, frame, value.kind, value.deps, tag=str(number))
             made.definition, made.frame, made.made_by = value.definition, value.frame, value.made_by
             self._state.modes[made] = self._modes(value)
-            for (base, name), held in tuple(self._state.attributes.items()):
-                if base is value:
-                    self._state.attributes[made, name] = held
+            if value in self._state.attributes:
+                self._state.attributes[made] = self._state.attributes[value]
             copies |= {made}
         return copies
 
@@ -1207,14 +1261,14 @@ class Flow:
 
     def _texts(self, node: cst.CSTNode, frame: Frame) -> Values:
         (made,) = self._make(node, frame, Kind.COLLECTION)
-        self._state.attributes[made, _ITEM] = self._make(node, frame, Kind.TEXT)
+        self._state.set_attribute(made, _ITEM, self._make(node, frame, Kind.TEXT))
         return frozenset({made})
 
     def _items(self, values: Values, node: cst.CSTNode, frame: Frame) -> Values:
         """Give what iterating over values yields."""
         found: Values = _NOTHING
         for value in values:
-            held = self._state.attributes.get((value, _ITEM))
+            held = self._state.attribute(value, _ITEM)
             found |= held if held is not None else frozenset({self._part(value, _ITEM)})
         return found or self._make(node, frame, tag="item")
 
@@ -1279,6 +1333,7 @@ class Flow:
         cst.SimpleString: _text,
         cst.FormattedString: _text,
         cst.ConcatenatedString: _text,
+        cst.Integer: _number_of,
         cst.BinaryOperation: _binary,
         cst.IfExp: _choice,
         cst.BooleanOperation: _either,
@@ -1298,7 +1353,12 @@ class Flow:
     }
 
 
-_NONE = Thing(Kind.NONE)
+_NONE = Thing(Kind.NONE, constant="None")
+_CONSTANTS = {
+    "None": _NONE,
+    "True": Thing(Kind.UNKNOWN, constant="True"),
+    "False": Thing(Kind.UNKNOWN, constant="False"),
+}
 _NO_MODES: frozenset[Mode] = frozenset()
 _STATE_METHODS = frozenset({"state_dict", "buffers", "named_buffers", "modules", "named_modules", "children"})
 _MODE_METHODS = frozenset({"eval", "train", *knowledge.RETURNS_SELF})
@@ -1323,11 +1383,12 @@ def _merge(
     chosen = {mode.training for mode in both}
     if {Training.TRAIN, Training.EVAL} <= chosen:
         return frozenset(Mode(Training.UNKNOWN, mode.load, mode.order, mode.run, mode.facts) for mode in both)
-    return frozenset(
+    joined = frozenset(
         (mine & theirs)
         | {_where(mode, facts) for mode in mine - theirs}
         | {_where(mode, otherwise) for mode in theirs - mine}
     )
+    return joined if len(joined) <= _MODES else frozenset({Mode(Training.UNKNOWN)})
 
 
 def _where(mode: Mode, facts: frozenset[Fact]) -> Mode:
@@ -1377,6 +1438,49 @@ def _verdict(test: cst.BaseExpression, names: Names, scope: Scope) -> bool | Non
         if text_of(compared.comparator) == "__main__":
             return isinstance(compared.operator, cst.Equal)
     return None
+
+
+def _decided(test: cst.BaseExpression, facts: frozenset[Fact], tree: cst.Module) -> bool | None:
+    """Decide a condition by those that hold already."""
+    if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+        inner = _decided(test.expression, facts, tree)
+        return None if inner is None else not inner
+    if isinstance(test, cst.BooleanOperation):
+        sides = {_decided(test.left, facts, tree), _decided(test.right, facts, tree)}
+        decisive = isinstance(test.operator, cst.Or)
+        if decisive in sides:
+            return decisive
+        return not decisive if sides == {not decisive} else None
+    for subject, value, answer in _facts(test, tree)[0]:
+        if (subject, value, answer) in facts:
+            return True
+        if contradicts(Mode(Training.UNKNOWN, facts=facts), frozenset({(subject, value, answer)})):
+            return False
+    return None
+
+
+def _constant_facts(name: str, values: Values) -> frozenset[Fact]:
+    """Say what a parameter that is given a constant decides."""
+    constants = {value.constant for value in values}
+    if len(constants) != 1:
+        return frozenset()
+    (constant,) = constants
+    if constant in {"True", "False"}:
+        return frozenset({(name, "", constant == "True")})
+    if constant == "None":
+        return frozenset({(name, "None", True), (name, "", False)})
+    return frozenset({(name, constant, True)}) if constant else frozenset()
+
+
+def _union(mine: dict[str, Values], theirs: dict[str, Values]) -> dict[str, Values]:
+    if mine is theirs:
+        return mine
+    joined = dict(mine)
+    for name, values in theirs.items():
+        known = joined.get(name)
+        if known is not values:
+            joined[name] = values if known is None else known | values
+    return joined
 
 
 def _index(node: cst.Subscript) -> str:

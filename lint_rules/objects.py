@@ -78,6 +78,8 @@ class Thing:
         definition: For functions and classes, their definition; for instances, that of their class.
         frame: For functions and classes, where they are defined.
         bound: For methods, the object they are bound to.
+        constant: For constants, how they are written.
+        born: When it was last made, on the interpreter's clock.
         number: When it was made, so that objects have an order.
     """
 
@@ -89,18 +91,27 @@ class Thing:
     definition: cst.FunctionDef | cst.ClassDef | cst.Lambda | None = None
     frame: Frame | None = None
     bound: Thing | None = None
+    constant: str = ""
+    born: int = 0
     number: int = field(default_factory=itertools.count().__next__)
 
 
 Values: TypeAlias = frozenset[Thing]
 
 
+_NO_NAMES: dict[str, Values] = {}
+
+
 @dataclass(eq=False, slots=True)
 class State:
-    """What is known at one point: variables, attributes, modes, and the conditions that hold."""
+    """What is known at one point: variables, attributes, modes, and the conditions that hold.
 
-    variables: dict[tuple[int, str], Values] = field(default_factory=dict)
-    attributes: dict[tuple[Thing, str], Values] = field(default_factory=dict)
+    The inner dictionaries are replaced rather than changed, so that copies share them and joins can skip those that
+    are the same.
+    """
+
+    variables: dict[int, dict[str, Values]] = field(default_factory=dict)
+    attributes: dict[Thing, dict[str, Values]] = field(default_factory=dict)
     modes: dict[Thing, frozenset[Mode]] = field(default_factory=dict)
     facts: frozenset[Fact] = frozenset()
     live: bool = True
@@ -108,6 +119,26 @@ class State:
     def copy(self) -> State:
         """Give an independent copy."""
         return State(dict(self.variables), dict(self.attributes), dict(self.modes), self.facts, self.live)
+
+    def variable(self, frame: int, name: str) -> Values | None:
+        """Read a variable of a frame."""
+        return self.variables.get(frame, _NO_NAMES).get(name)
+
+    def set_variable(self, frame: int, name: str, values: Values) -> None:
+        """Bind a variable of a frame."""
+        self.variables[frame] = {**self.variables.get(frame, _NO_NAMES), name: values}
+
+    def attribute(self, thing: Thing, name: str) -> Values | None:
+        """Read an attribute, or an element spelled `"[0]"`, `"['key']"` or `"[]"` for any."""
+        return self.attributes.get(thing, _NO_NAMES).get(name)
+
+    def set_attribute(self, thing: Thing, name: str, values: Values) -> None:
+        """Bind an attribute or element."""
+        self.attributes[thing] = {**self.attributes.get(thing, _NO_NAMES), name: values}
+
+    def add_attribute(self, thing: Thing, name: str, values: Values) -> None:
+        """Bind an attribute or element besides what it is bound to already."""
+        self.set_attribute(thing, name, (self.attribute(thing, name) or frozenset()) | values)
 
 
 @dataclass(eq=False, slots=True)
@@ -120,6 +151,7 @@ class Frame:
         parent: The frame that the function was defined in.
         function: The function's definition; None for the module.
         returned: What it returned so far, with the state at that point.
+        nested: Functions defined in it.
         loops: For each loop being followed the states that left it by `break` or went on by `continue`.
     """
 
@@ -128,11 +160,14 @@ class Frame:
     parent: Frame | None = None
     function: cst.CSTNode | None = None
     returned: list[tuple[Values, State]] = field(default_factory=list)
+    nested: list[Thing] = field(default_factory=list)
     loops: list[list[State]] = field(default_factory=list)
 
 
 def contradicts(mode: Mode, facts: frozenset[Fact]) -> bool:
     """Tell whether a mode cannot be met where these conditions hold."""
+    if not mode.facts or not facts:
+        return False
     for subject, value, answer in facts:
         if (subject, value, not answer) in mode.facts:
             return True

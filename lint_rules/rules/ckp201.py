@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.flow import Flow, Use
     from lint_rules.objects import Mode
+
+
+#: Something is loaded into a name, and the name is called: what torch.load gave was a whole module.
+_WHOLE = re.compile(
+    rb"\b(\w+)\s*=\s*(?:[\w.]*\.)?load\s*\([\s\S]*?\b\1(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
+)
 
 
 class MissingEval(Rule):
@@ -47,7 +54,7 @@ class MissingEval(Rule):
     code = "CKP201"
     name = "missing-eval"
     summary = "A loaded module is run without `eval()`"
-    needs = ((b".load_state_dict",), (b"torch", b".load"))
+    needs = ((b".load_state_dict",), (b"torch", _WHOLE))
     marks = frozenset({"load_state_dict", "load"})
     follows = True
     invalid = (
@@ -115,12 +122,12 @@ class MissingEval(Rule):
 def _in_training_mode(mode: Mode) -> bool:
     from lint_rules.objects import Training
 
-    return mode.training in {Training.DEFAULT, Training.TRAIN, Training.GIVEN}
+    return mode.training in {Training.DEFAULT, Training.TRAIN}
 
 
 def _may_be_meant(use: Use, mode: Mode, flow: Flow) -> bool:
     """Tell whether training goes on after the load, or another function may have called `eval()` in between."""
-    if flow.trained.get(use.thing, 0) > mode.order:
+    if use.thing in flow.held or flow.trained.get(use.thing, 0) > mode.order:
         return True
     if any(flow.trained_somewhere.get(run, 0) > mode.order for run in (use.run, mode.run)):
         return True
