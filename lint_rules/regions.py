@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import io
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from lint_rules.rule import Rule
 
 _WORD = re.compile(r"[^\W\d]\w*")
-_CLASS_METHODS = frozenset({"__init__", "__call__", "__enter__", "__exit__"})
+#: What is loaded, or loaded into: `net.load_state_dict(...)`, `net = torch.load(...)`.
+_LOADED = re.compile(r"(\w+)\s*\.\s*load_state_dict\b|(\w+)\s*(?::[^=\n]+)?=[^=\n]*\bload\s*\(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,13 @@ class _Function:
     indent: int
     outer: _Function | None = None
     words: frozenset[str] = frozenset()
-    needed: bool = field(default=False)
+    shared: frozenset[str] = frozenset()
+    needed: bool = False
+
+    def read(self, text: str) -> None:
+        """Note the words of its text, and the names of what it loads."""
+        self.words = frozenset(_WORD.findall(text))
+        self.shared = frozenset(name for pair in _LOADED.findall(text) for name in pair if name)
 
 
 def split_lines(text: str) -> list[str]:
@@ -80,13 +87,15 @@ def narrow(text: str, tree: ast.Module, rules: Sequence[Rule]) -> Region:
     lines = split_lines(text)
     functions = list(_functions(tree.body, None, None))
     for function in functions:
-        function.words = frozenset(_WORD.findall("".join(lines[function.start - 1 : function.end])))
+        function.read("".join(lines[function.start - 1 : function.end]))
     marks = frozenset().union(*(rule.marks for rule in rules))
     marks |= _aliases(tree, marks)
     for function in functions:
         function.needed = bool(marks & function.words)
     if any(rule.follows for rule in rules):
-        _close(functions)
+        top = _Function("", None, 0, 0, 0, 0, needed=True)
+        top.read(_outside(lines, functions))
+        _close([*functions, top])
     for function in functions:
         outer = function.outer
         while function.needed and outer is not None:
@@ -142,15 +151,30 @@ def _close(functions: Sequence[_Function]) -> None:
         function = pending.pop()
         called = (function.words & named) - {function.name}
         for other in functions:
-            if other.needed:
-                continue
-            if other.name in called or function.name in other.words or _shares_attributes(function, other):
+            if not other.needed and (
+                other.name in called or function.name in other.words or _shares_objects(function, other)
+            ):
                 other.needed = True
                 pending.append(other)
 
 
-def _shares_attributes(function: _Function, other: _Function) -> bool:
-    return other.owner is not None and other.owner == function.owner
+def _shares_objects(function: _Function, other: _Function) -> bool:
+    """Tell whether another function can meet what this one loads: as a global, or as an attribute of one class."""
+    if not function.name or "global" in function.words:
+        return bool(function.shared & other.words)
+    if function.owner is None or function.owner != other.owner:
+        return False
+    return other.name == "__init__" or bool(function.shared & other.words)
+
+
+def _outside(lines: Sequence[str], functions: Iterable[_Function]) -> str:
+    """Give the text that stands in no function."""
+    kept: list[str] = []
+    position = 0
+    for function in functions:
+        kept += lines[position : function.start - 1]
+        position = max(position, function.end)
+    return "".join((*kept, *lines[position:]))
 
 
 def _cut(lines: list[str], functions: Iterable[_Function]) -> Region:

@@ -65,6 +65,232 @@ class LoadStateDictPath(Rule):
             model.load_state_dict(torch.load("model.pt", map_location="cpu", weights_only=True))
             """,
         ),
+        Example(
+            """
+            '''Evaluate a network.'''
+            import os
+
+            from networks import Net
+
+            PATH = os.path.join("runs", "best.pt")
+            net = Net()
+            net.load_state_dict(PATH, strict=False)
+            """,
+            why="a name bound to a path, and torch not imported",
+            lines=(8,),
+            fixed="""
+            '''Evaluate a network.'''
+            import os
+
+            from networks import Net
+            import torch
+
+            PATH = os.path.join("runs", "best.pt")
+            net = Net()
+            net.load_state_dict(torch.load(PATH, map_location="cpu", weights_only=True), strict=False)
+            """,
+        ),
+        Example(
+            """
+            from pathlib import Path
+
+            import torch as t
+
+            folder = Path("runs")
+            model = t.nn.Linear(2, 2)
+            optimizer = t.optim.SGD(model.parameters(), lr=0.1)
+            optimizer.load_state_dict(folder / "optimizer.pt")
+            """,
+            why="pathlib, by the slash",
+            lines=(8,),
+            fixed="""
+            from pathlib import Path
+
+            import torch as t
+
+            folder = Path("runs")
+            model = t.nn.Linear(2, 2)
+            optimizer = t.optim.SGD(model.parameters(), lr=0.1)
+            optimizer.load_state_dict(t.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+            """,
+        ),
+        Example(
+            """
+            import os
+            from pathlib import Path
+            from typing import Optional, Union
+
+
+            def one(model, path: str):
+                model.load_state_dict(path)
+
+
+            def two(model, path: Union[str, os.PathLike]):
+                model.load_state_dict(path)
+
+
+            def three(model, path: Optional[Path] = None):
+                if path is not None:
+                    model.load_state_dict(path)
+
+
+            def four(model, path: str | Path):
+                model.load_state_dict(path)
+            """,
+            why="an annotated parameter",
+            lines=(7, 11, 16, 20),
+        ),
+        Example(
+            """
+            import sys
+
+            from networks import Net
+
+            net = Net()
+            epoch = 3
+            net.load_state_dict(f"runs/{epoch}.pt")
+            net.load_state_dict("runs/%d.pt" % epoch)
+            net.load_state_dict("runs/{}.pt".format(epoch))
+            net.load_state_dict("runs/" + str(epoch) + ".pt")
+            net.load_state_dict(sys.argv[1])
+            net.load_state_dict(state_dict=input())
+            """,
+            why="every kind of text",
+            lines=(7, 8, 9, 10, 11, 12),
+        ),
+        Example(
+            """
+            import os
+
+            from networks import Net
+
+
+            def newest(folder):
+                return os.path.join(folder, sorted(os.listdir(folder))[-1])
+
+
+            net = Net()
+            net.load_state_dict(newest("runs"))
+            """,
+            why="a helper of the same file returns the path",
+            lines=(11,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Tester:
+                def __init__(self, name):
+                    self.path = "runs/" + name
+                    self.model = torch.nn.Linear(2, 2)
+
+                def restore(self):
+                    self.model.load_state_dict(self.path)
+            """,
+            why="an attribute set in the same class",
+            lines=(10,),
+        ),
+        Example(
+            """
+            import argparse
+
+            from networks import Net
+
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--checkpoint", type=str, required=True)
+            args = parser.parse_args()
+            net = Net().cuda()
+            net.load_state_dict(args.checkpoint)
+            """,
+            why="an option of the command line",
+            lines=(9,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            if torch.cuda.is_available():
+                weights = "gpu.pt"
+            else:
+                weights = "cpu.pt"
+            net.load_state_dict(weights)
+            """,
+            why="a path on every branch",
+            lines=(10,),
+        ),
+        Example(
+            """
+            from huggingface_hub import hf_hub_download
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(hf_hub_download("name/model", "model.pt"))
+            """,
+            why="a downloaded file",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import os
+
+
+            def restore(model, args):
+                if os.path.isfile(args.resume):
+                    model.load_state_dict(args.resume)
+            """,
+            why="a test for a file shows that it is a path",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import glob
+
+            from networks import Net
+
+            for path in sorted(glob.glob("runs/*.pt")):
+                net = Net()
+                net.load_state_dict(path)
+            """,
+            why="each of a list of files",
+            lines=(7,),
+        ),
+        Example(
+            """
+            import os
+
+            from networks import Net
+
+
+            def main(accelerator):
+                def restore(models, folder):
+                    model = Net().load_state_dict(os.path.join(folder, "model.bin"))
+
+                accelerator.register_load_state_pre_hook(restore)
+            """,
+            why="inside a function that is handed on",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch.nn as nn
+
+
+            class Net(nn.Module):
+                def forward(self, x):
+                    return x
+
+
+            net = Net()
+            net.load_state_dict("net.pt")
+            """,
+            why="an instance of a module class of this file",
+            lines=(10,),
+        ),
     )
     valid = (
         Example(
@@ -75,6 +301,174 @@ class LoadStateDictPath(Rule):
             model.load_state_dict(torch.load("model.pt", weights_only=True))
             """,
             why="the file is loaded first",
+        ),
+        Example(
+            """
+            import torch
+
+            PATH = torch.load("model.pt", weights_only=True)
+            model = torch.nn.Linear(2, 2)
+            model.load_state_dict(PATH)
+            """,
+            why="a name that looks like a path",
+        ),
+        Example(
+            """
+            def restore(model, path):
+                model.load_state_dict(path)
+            """,
+            why="a parameter of which nothing is known",
+        ),
+        Example(
+            """
+            from timm.models import load_state_dict
+
+            import checkpoint
+
+            state = load_state_dict("model.pt")
+            checkpoint.load_state_dict("model.pt")
+            """,
+            why="a function called load_state_dict",
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Model:
+                def __init__(self):
+                    self.net = torch.nn.Linear(2, 2)
+
+                def load_state_dict(self, path: str):
+                    self.net.load_state_dict(torch.load(path, weights_only=True))
+
+                def restore(self):
+                    self.load_state_dict("model.pt")
+
+
+            model = Model()
+            model.load_state_dict("model.pt")
+            """,
+            why="a class whose load_state_dict takes a path",
+        ),
+        Example(
+            """
+            from training import Trainer
+
+            trainer = Trainer()
+            trainer.load_state_dict("run.pt")
+            runner = Trainer()
+            runner.load_state_dict("run.pt")
+            """,
+            why="a trainer",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def restore(model, weights):
+                if weights is None:
+                    weights = "model.pt"
+                model.load_state_dict(weights)
+
+
+            def reload(model, path: str):
+                if path.endswith(".pt"):
+                    path = torch.load(path, weights_only=True)
+                model.load_state_dict(path)
+            """,
+            why="a path on one branch only",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def restore(model, source):
+                if isinstance(source, str):
+                    source = torch.load(source, weights_only=True)
+                model.load_state_dict(source)
+            """,
+            why="the string is turned into a state",
+        ),
+        Example(
+            """
+            def restore(model, source: "str | dict"):
+                if not isinstance(source, str):
+                    model.load_state_dict(source)
+
+
+            def other(model, source: str):
+                if isinstance(source, dict):
+                    model.load_state_dict(source)
+            """,
+            why="a string or a state",
+        ),
+        Example(
+            """
+            import torch
+
+            checkpoint = torch.load("all.pt", weights_only=True)
+            model = torch.nn.Linear(2, 2)
+            model.load_state_dict(checkpoint["model"])
+            for name in ["a", "b"]:
+                model.load_state_dict(checkpoint[name])
+            """,
+            why="an entry of what was loaded",
+        ),
+        Example(
+            """
+            import torch
+            from safetensors.torch import load_file
+
+
+            def read(path: str):
+                return torch.load(path, weights_only=True)
+
+
+            model = torch.nn.Linear(2, 2)
+            model.load_state_dict(read("model.pt"))
+            model.load_state_dict(load_file("model.safetensors"))
+            model.load_state_dict({"weight": torch.zeros(2, 2), "bias": torch.zeros(2)})
+            """,
+            why="a dictionary read by a helper",
+        ),
+        Example(
+            """
+            import pytest
+            import torch
+
+
+            def test_path():
+                model = torch.nn.Linear(2, 2)
+                with pytest.raises(TypeError):
+                    model.load_state_dict("model.pt")
+            """,
+            why="a test that expects the error",
+        ),
+        Example(
+            """
+            import torch
+
+            weights = "model.pt"
+            weights = torch.load(weights, weights_only=True)
+            model = torch.nn.Linear(2, 2)
+            model.load_state_dict(weights)
+            """,
+            why="a name that is bound to a state later",
+        ),
+        Example(
+            """
+            import argparse
+
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--weights", type=read_weights)
+            args = parser.parse_args()
+            model = build()
+            model.load_state_dict(args.weights)
+            """,
+            why="an option that is no string",
         ),
     )
 

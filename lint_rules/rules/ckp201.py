@@ -77,6 +77,273 @@ class MissingEval(Rule):
             print(model(torch.ones(1, 2)))
             """,
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net().to("cuda")
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            with torch.no_grad():
+                for x in batches:
+                    y = net(x)
+            """,
+            why="no_grad is not eval()",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def main(args):
+                model = Net()
+                model.load_state_dict(torch.load(args.path, weights_only=True))
+                if args.verbose:
+                    model.eval()
+                return model(args.x)
+            """,
+            why="eval() on one path only",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            model = Net()
+            model.eval()
+            model = Net()
+            model.load_state_dict(torch.load("model.pt", weights_only=True))
+            print(model(1))
+            """,
+            why="eval() on an object that is replaced",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Decoder, Encoder
+
+            encoder = Encoder().eval()
+            decoder = Decoder()
+            encoder.load_state_dict(torch.load("encoder.pt", weights_only=True))
+            decoder.load_state_dict(torch.load("decoder.pt", weights_only=True))
+            features = encoder(1)
+            print(decoder.sample(features))
+            """,
+            why="eval() on another object",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def build(path):
+                net = Net()
+                net.load_state_dict(torch.load(path, weights_only=True))
+                return net
+
+
+            def main():
+                model = build("net.pt")
+                print(model(1))
+
+
+            if __name__ == "__main__":
+                main()
+            """,
+            why="a helper loads, its caller runs",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def predict(net, x):
+                with torch.no_grad():
+                    return net(x)
+
+
+            model = Net()
+            model.load_state_dict(torch.load("net.pt", weights_only=True))
+            predict(model, 1)
+            """,
+            why="a helper runs what its caller loaded",
+            lines=(12,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Predictor:
+                def __init__(self, path):
+                    self.model = Net()
+                    self.model.load_state_dict(torch.load(path, weights_only=True))
+
+                def __call__(self, x):
+                    return self.model(x)
+            """,
+            why="an attribute, across the methods of a class",
+            lines=(9,),
+        ),
+        Example(
+            """
+            import torch
+
+            model = torch.load("model.pt", weights_only=False)
+            print(model(torch.ones(1, 2)))
+            """,
+            why="a whole module",
+            lines=(3,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x, y in batches:
+                optimizer.zero_grad()
+                loss = (net(x) - y).pow(2).mean()
+                loss.backward()
+                optimizer.step()
+            torch.save(net.state_dict(), "net.pt")
+            restored = Net()
+            restored.load_state_dict(torch.load("net.pt", weights_only=True))
+            print(restored(1))
+            """,
+            why="training came before, on another object",
+            lines=(14,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            net.train()
+            for x, y in batches:
+                loss = (net(x) - y).pow(2).mean()
+                loss.backward()
+                optimizer.step()
+            net.load_state_dict(torch.load("best.pt", weights_only=True))
+            print(net(1))
+            """,
+            why="the best weights are reloaded after training",
+            lines=(12,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            model = Net()
+            model.load_state_dict(torch.load("model.pt", weights_only=True))
+            limit = eval("1 + 1")
+            print(model(limit))
+            """,
+            why="the builtin eval() is no mode",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+
+
+            @app.route("/predict")
+            def predict():
+                return net(request.x)
+            """,
+            why="a global that functions use",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = torch.nn.DataParallel(Net())
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            print(net.module(1))
+            """,
+            why="wrapped for several devices",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            one, two = Net(), Net()
+            state = torch.load("net.pt", weights_only=True)
+            one.load_state_dict(state)
+            two.load_state_dict(state)
+            one.generate(1)
+            two.forward(1)
+            """,
+            why="generate() and forward()",
+            lines=(7, 8),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            with open("net.pt", "rb") as file:
+                try:
+                    net.load_state_dict(torch.load(file, weights_only=True))
+                except RuntimeError:
+                    raise SystemExit(1)
+            net(1)
+            """,
+            why="loaded inside try and with",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            net.train(True if False else False)
+            other = Net()
+            other.load_state_dict(torch.load("net.pt", weights_only=True))
+            other(1)
+            """,
+            why="evaluation after which it trains no more",
+            lines=(9,),
+        ),
     )
     valid = (
         Example(
@@ -89,6 +356,377 @@ class MissingEval(Rule):
             print(model(torch.ones(1, 2)))
             """,
             why="eval() before the call",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            model = Net().eval().to("cuda")
+            model.load_state_dict(torch.load("model.pt", weights_only=True))
+            print(model(1))
+            """,
+            why="eval() at construction, before the load",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            model = Net()
+            model.load_state_dict(torch.load("model.pt", weights_only=True))
+            model.train(False)
+            print(model(1))
+            other = Net()
+            other.load_state_dict(torch.load("model.pt", weights_only=True))
+            other.train(mode=False)
+            print(other(1))
+            """,
+            why="train(False) is eval()",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            print(net(1))
+            for x, y in batches:
+                loss = (net(x) - y).pow(2).mean()
+                loss.backward()
+                optimizer.step()
+            """,
+            why="training goes on",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def train_step(net, optimizer, x):
+                loss = net(x).mean()
+                loss.backward()
+                optimizer.step()
+
+
+            def main():
+                net = Net()
+                net.load_state_dict(torch.load("net.pt", weights_only=True))
+                optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+                for x in batches:
+                    train_step(net, optimizer, x)
+
+
+            main()
+            """,
+            why="training goes on in a helper",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import D, G
+
+            g, d = G(), D()
+            if opt.epoch:
+                g.load_state_dict(torch.load("g.pt", weights_only=True))
+                d.load_state_dict(torch.load("d.pt", weights_only=True))
+            g_optimizer = torch.optim.Adam(g.parameters())
+            d_optimizer = torch.optim.Adam(d.parameters())
+            for x in batches:
+                g_optimizer.zero_grad()
+                g_loss = criterion(d(g(x)), 1)
+                g_loss.backward()
+                g_optimizer.step()
+                d_optimizer.zero_grad()
+                d_loss = (criterion(d(x), 1) + criterion(d(g(x).detach()), 0)) / 2
+                d_loss.backward()
+                d_optimizer.step()
+                save_image(g(1))
+            """,
+            why="networks that train each other are resumed",
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Agent:
+                def __init__(self):
+                    self.net, self.target = Net(), Net()
+                    self.optimizer = torch.optim.Adam(self.net.parameters())
+
+                def learn(self, batch):
+                    self.target.load_state_dict(self.net.state_dict())
+                    loss = self.criterion(self.net(batch), self.target(batch).detach())
+                    self.optimizer.zero_grad()
+                    loss.backward()
+                    self.optimizer.step()
+            """,
+            why="a target network follows another",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def build(path):
+                net = Net()
+                net.load_state_dict(torch.load(path, weights_only=True))
+                return net
+            """,
+            why="loaded and returned",
+        ),
+        Example(
+            """
+            import torch
+            from testing import evaluate
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            evaluate(net)
+            print(net(1))
+            """,
+            why="handed to code outside the file",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def freeze(module):
+                module.eval()
+                for parameter in module.parameters():
+                    parameter.requires_grad = False
+
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            freeze(net)
+            print(net(1))
+            """,
+            why="a helper calls eval()",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def build(path):
+                net = Net()
+                net.load_state_dict(torch.load(path, weights_only=True))
+                return net.eval()
+
+
+            print(build("net.pt")(1))
+            """,
+            why="a helper loads and calls eval()",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            one, two = Net(), Net()
+            for net in (one, two):
+                net.load_state_dict(torch.load("net.pt", weights_only=True))
+            for net in [one, two]:
+                net.eval()
+            print(one(1), two(1))
+            """,
+            why="eval() on several in a loop",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Backbone
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.backbone = Backbone()
+                    self.backbone.load_state_dict(torch.load("backbone.pt", weights_only=True))
+
+                def forward(self, x):
+                    return self.backbone(x)
+            """,
+            why="a part of a module, whose own eval() reaches it",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Predictor:
+                def __init__(self, path):
+                    self.model = Net()
+                    self.model.load_state_dict(torch.load(path, weights_only=True))
+
+                def prepare(self):
+                    self.model.eval()
+
+                def predict(self, x):
+                    return self.model(x)
+            """,
+            why="another method calls eval()",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def main(args):
+                model = Net()
+                if args.path:
+                    model.load_state_dict(torch.load(args.path, weights_only=True))
+                if args.path:
+                    model.eval()
+                    return model(1)
+                return None
+            """,
+            why="eval() where the load was",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def main(mode):
+                model = Net()
+                if mode == "resume":
+                    model.load_state_dict(torch.load("model.pt", weights_only=True))
+                elif mode == "check":
+                    print(model(1))
+                return model
+            """,
+            why="the load and the call exclude each other",
+        ),
+        Example(
+            """
+            from training import Trainer
+
+            trainer = Trainer()
+            trainer.load_state_dict("run.pt")
+            trainer.train()
+            """,
+            why="a trainer is no module",
+        ),
+        Example(
+            """
+            import torch
+            from training import Loop
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            loop = Loop()
+            loop.train(net, batches)
+            print(net(1))
+            """,
+            why="a trainer's own train() takes the module",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            for phase in ("train", "val"):
+                if phase == "train":
+                    net.train()
+                else:
+                    net.eval()
+            net.load_state_dict(torch.load("best.pt", weights_only=True))
+            print(net(1))
+            """,
+            why="the mode is managed by phase",
+        ),
+        Example(
+            """
+            import torch
+            from transformers import AutoModel
+
+            model = AutoModel.from_pretrained("name")
+            model.load_state_dict(torch.load("model.pt", weights_only=True))
+            print(model(1))
+            """,
+            why="pretrained modules come in evaluation mode",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            net.eval()
+            torch.save(net, "net.pt")
+            again = torch.load("net.pt", weights_only=False)
+            print(again(1))
+            """,
+            why="saved whole in evaluation mode",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def evaluate(model, path, x):
+                model.load_state_dict(torch.load(path, weights_only=True))
+                return model(x)
+            """,
+            why="given by the caller, in whatever mode",
+        ),
+        Example(
+            """
+            import torch
+            from testing import evaluating
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            with evaluating(net):
+                print(net(1))
+            """,
+            why="a context manager may see to the mode",
+        ),
+        Example(
+            """
+            import torch
+
+            checkpoint = torch.load("all.pt", weights_only=True)
+            for name, value in checkpoint["model"].items():
+                print(name, value.shape)
+            """,
+            why="entries of a checkpoint are not modules",
         ),
     )
 

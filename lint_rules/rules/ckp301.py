@@ -72,6 +72,178 @@ class UnguardedTorchLoad(Rule):
             state = torch.load("checkpoint.pt", map_location="cpu", weights_only=True)
             """,
         ),
+        Example(
+            """
+            import torch as t
+
+            state = t.load("checkpoint.pt")
+            """,
+            why="the module has another name",
+            lines=(3,),
+            fixed="""
+            import torch as t
+
+            state = t.load("checkpoint.pt", weights_only=True)
+            """,
+        ),
+        Example(
+            """
+            from torch import load as ld
+            from torch.serialization import load
+
+
+            def read(path):
+                return ld(path), load(path)
+            """,
+            why="the function is imported, from either module",
+            lines=(6, 6),
+        ),
+        Example(
+            """
+            import torch
+
+            read = torch.load
+            state = read("checkpoint.pt")
+            """,
+            why="another name is bound to the function",
+            lines=(4,),
+        ),
+        Example(
+            """
+            from functools import partial
+
+            import torch
+
+            read = partial(torch.load, map_location="cpu")
+            state = read("checkpoint.pt")
+            """,
+            why="a partial without the keyword",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+            states = list(map(torch.load, ["a.pt", "b.pt"]))
+            """,
+            why="applied to each of several files",
+            lines=(3,),
+        ),
+        Example(
+            """
+            import torch.utils.data
+
+            state = torch.load("checkpoint.pt")
+            """,
+            why="importing a submodule binds the package",
+            lines=(3,),
+        ),
+        Example(
+            """
+            try:
+                import torch
+            except ImportError:
+                torch = None
+
+
+            def read(path):
+                return torch.load(path)
+            """,
+            why="torch is optional",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import pickle
+
+            import torch
+
+            state = torch.load("checkpoint.pt", "cpu", pickle)
+            """,
+            why="arguments by position cannot reach weights_only",
+            lines=(5,),
+        ),
+        Example(
+            """
+            import torch
+
+            state = torch.load("checkpoint.pt", **{"map_location": "cpu"})
+            """,
+            why="keywords that are written out",
+            lines=(3,),
+        ),
+        Example(
+            """
+            import torch
+
+            state = torch.load(
+                "checkpoint.pt",
+                map_location="cpu",
+            )
+            """,
+            why="a trailing comma",
+            lines=(3,),
+            fixed="""
+            import torch
+
+            state = torch.load(
+                "checkpoint.pt",
+                map_location="cpu", weights_only=True,
+            )
+            """,
+        ),
+        Example(
+            """
+            def read(path):
+                import torch
+
+                return torch.load(path)["state_dict"]
+            """,
+            why="imported where it is used",
+            lines=(4,),
+        ),
+        Example(
+            """
+            import torch
+
+            read = lambda path: torch.load(path)
+
+
+            def info(state=torch.load("a.pt")):
+                return f"{torch.load('b.pt')}"
+            """,
+            why="inside an f-string, a lambda and a default",
+            lines=(3, 6, 7),
+        ),
+        Example(
+            """
+            import torch
+
+            state = torch.load("checkpoint.pt")
+            """,
+            why="the project asks for the guard with every torch",
+            lines=(3,),
+            settings=(("target-torch", "2.8"), ("strict-guard", True)),
+        ),
+        Example(
+            """
+            import torch
+
+            state = torch.load("checkpoint.pt")
+            """,
+            why="an older torch",
+            lines=(3,),
+            settings=(("target-torch", "2.5"),),
+        ),
+        Example(
+            """
+            from torch import *
+
+            state = load("checkpoint.pt")
+            """,
+            why="everything is imported",
+            lines=(3,),
+        ),
     )
     valid = (
         Example(
@@ -81,6 +253,170 @@ class UnguardedTorchLoad(Rule):
             state = torch.load("checkpoint.pt", weights_only=True)
             """,
             why="weights_only is given",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def read(path, trusted):
+                return torch.load(path, weights_only=not trusted), torch.load(path, weights_only=False)
+            """,
+            why="weights_only is given, whatever it is",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def read(path, **options):
+                return torch.load(path, **options)
+            """,
+            why="it may arrive with other keywords",
+        ),
+        Example(
+            """
+            import torch
+
+            state = torch.load("checkpoint.pt", **{"weights_only": True})
+            """,
+            why="it is among keywords that are written out",
+        ),
+        Example(
+            """
+            import json
+            import pickle
+
+            import numpy as np
+            import torch
+            from safetensors.torch import load
+
+            values = json.load(open("a.json")), pickle.load(open("b.pkl", "rb")), np.load("c.npy")
+            tensors = load(b""), torch.jit.load("d.pt"), torch.hub.load("a/b", "c"), torch.export.load("e.pt2")
+            """,
+            why="other functions called load",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def read(torch, path):
+                return torch.load(path)
+            """,
+            why="a parameter hides the module",
+        ),
+        Example(
+            """
+            from torch import load
+
+
+            def load(path):
+                return load_file(path)
+
+
+            state = load("model.safetensors")
+            """,
+            why="a function of this file hides the import",
+        ),
+        Example(
+            """
+            try:
+                from torch import load
+            except ImportError:
+                from joblib import load
+
+            state = load("checkpoint.pt")
+            """,
+            why="which load it is depends",
+        ),
+        Example(
+            """
+            import functools
+
+            import torch
+
+            read = functools.partial(torch.load, weights_only=True)
+            state = read("checkpoint.pt")
+            """,
+            why="a partial with the keyword",
+        ),
+        Example(
+            """
+            import functools
+
+            import torch
+
+            torch.load = functools.partial(torch.load, weights_only=False)
+            state = torch.load("checkpoint.pt")
+            """,
+            why="torch.load is replaced",
+        ),
+        Example(
+            """
+            import inspect
+
+            import torch
+
+            # torch.load("a.pt")
+            SIGNATURE = inspect.signature(torch.load)
+            HELP = '''torch.load("a.pt")'''
+            """,
+            why="only mentioned",
+        ),
+        Example(
+            """
+            import torch.nn as nn
+
+
+            def read(torch, path):
+                return torch.load(path), nn.load(path)
+            """,
+            why="importing a submodule under a name does not bind the package",
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Store:
+                def load(self, path):
+                    return torch.load(path, weights_only=True)
+
+                def read(self, path):
+                    return self.load(path)
+            """,
+            why="a method of another object",
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Store:
+                load = torch.load
+
+                def read(self, path):
+                    return load(path)
+            """,
+            why="names of a class are not seen in its methods",
+        ),
+        Example(
+            """
+            import torch
+
+            state = torch.load("checkpoint.pt")
+            """,
+            why="the project needs a torch that guards by default",
+            settings=(("target-torch", "2.6"),),
+        ),
+        Example(
+            """
+            from .torch import load
+
+            state = load("checkpoint.pt")
+            """,
+            why="a relative module called torch",
         ),
     )
 

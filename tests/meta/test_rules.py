@@ -1,0 +1,115 @@
+"""What holds for every rule, found by discovery: a rule that is added is tested here without an edit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lint_rules import engine, fixes, prefilter, registry
+from lint_rules.config import Settings
+from lint_rules.rule import Example, Finding, Rule
+
+SECTIONS = ("What it does", "Why is this bad", "Fix safety", "References")
+RULES = registry.all_rules()
+
+
+def settings_of(example: Example) -> Settings:
+    values: dict[str, Any] = {}
+    for key, value in example.settings:
+        is_version = key == "target-torch"
+        values[key.replace("-", "_")] = tuple(map(int, value.split("."))) if is_version else value
+    return replace(Settings(), **values)
+
+
+def lint(rule: Rule, example: Example, source: str | None = None) -> list[Finding]:
+    return engine.lint_text(example.source if source is None else source, "example.py", (rule,), settings_of(example))
+
+
+def examples(kind: str) -> list[Any]:
+    return [
+        pytest.param(rule, example, id=f"{rule.code}-{example.why.replace(' ', '_')}")
+        for rule in RULES
+        for example in getattr(rule, kind)
+    ]
+
+
+def test_there_are_rules() -> None:
+    assert {"CKP101", "CKP201", "CKP301"} <= {rule.code for rule in RULES}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+class TestRule:
+    def test_file_is_named_after_the_code(self, rule: Rule) -> None:
+        assert type(rule).__module__ == f"lint_rules.rules.{rule.code.lower()}"
+        assert re.fullmatch(r"CKP\d{3}", rule.code)
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)+", rule.name)
+
+    def test_page_is_complete(self, rule: Rule) -> None:
+        page = type(rule).__doc__ or ""
+        found = re.findall(r"^    ## (.+)$", page, flags=re.MULTILINE)
+        assert tuple(found) == SECTIONS
+        for section in re.split(r"^    ## .+$", page, flags=re.MULTILINE):
+            assert len(section.split()) >= 3
+
+    def test_carries_examples(self, rule: Rule) -> None:
+        assert rule.invalid
+        assert rule.valid
+        assert all(example.lines for example in rule.invalid)
+        assert not any(example.lines or example.fixed for example in rule.valid)
+        assert rule.invalid[0].fixed or not any(finding.fix for finding in lint(rule, rule.invalid[0]))
+
+    def test_examples_tell_apart(self, rule: Rule) -> None:
+        whys = [example.why for example in (*rule.invalid, *rule.valid)]
+        assert len(set(whys)) == len(whys)
+
+    def test_file_imports_no_parser(self, rule: Rule) -> None:
+        source = Path(str(registry.rules.__path__[0]), f"{rule.code.lower()}.py").read_text(encoding="utf-8")
+        runtime = source.partition("if TYPE_CHECKING:")[0]
+        assert "libcst" not in runtime
+
+    def test_each_alternative_of_the_prefilter_is_needed(self, rule: Rule) -> None:
+        for need in rule.needs:
+            alone = type("Alone", (type(rule),), {"needs": tuple(other for other in rule.needs if other is not need)})()
+            missed = [e for e in rule.invalid if not prefilter.wanted(e.source.encode(), (alone,))]
+            assert missed, f"no example needs {need}"
+
+
+@pytest.mark.parametrize(("rule", "example"), examples("invalid"))
+class TestInvalid:
+    def test_is_reported(self, rule: Rule, example: Example) -> None:
+        findings = lint(rule, example)
+        assert tuple(finding.line for finding in findings) == example.lines
+        assert {finding.code for finding in findings} == {rule.code}
+
+    def test_passes_the_prefilter(self, rule: Rule, example: Example) -> None:
+        assert prefilter.wanted(example.source.encode(), (rule,)) == (rule,)
+
+    def test_is_fixed(self, rule: Rule, example: Example) -> None:
+        findings = lint(rule, example)
+        text = example.source
+        for _ in range(5):
+            plan = fixes.plan(text, lint(rule, example, text), unsafe=True)
+            if not plan.edits:
+                break
+            text = fixes.edit(text, plan.edits)
+        if example.fixed is not None:
+            assert text == Example(example.fixed, why="").source
+        fixable = [finding for finding in findings if finding.fix]
+        left = lint(rule, example, text)
+        assert len(left) == len(findings) - len(fixable)
+
+    def test_is_found_in_a_notebook(self, rule: Rule, example: Example) -> None:
+        lines = example.source.splitlines(keepends=True)
+        cells = [(2, lines[0]), (5, "".join(lines[1:]))] if lines[0].startswith(("import", "from")) else []
+        for finding in engine.lint_cells(cells, "example.ipynb", (rule,), settings_of(example)):
+            assert finding.cell == 5
+            assert finding.line + 1 in example.lines
+
+
+@pytest.mark.parametrize(("rule", "example"), examples("valid"))
+def test_valid_is_silent(rule: Rule, example: Example) -> None:
+    assert lint(rule, example) == []
