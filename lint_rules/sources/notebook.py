@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lint_rules.sources.base import Piece, Source, UnreadableError, syntax_error
+from lint_rules.sources.base import Piece, Source, UnreadableError, decode, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lint_rules.rule import Edit
+    from lint_rules.sources.base import Decoded
 
 #: Cell magics whose body is Python that runs in the notebook; the cell of any other one is no Python.
 _PYTHON_CELLS = frozenset({"capture", "debug", "prun", "python", "python3", "pypy", "time", "timeit"})
@@ -39,7 +41,7 @@ class NotebookSource(Source):
     endings: ClassVar = (".ipynb",)
 
     def __init__(self, data: bytes) -> None:
-        self._text, self._notebook = _parse(data)
+        self._decoded, self._notebook = _parse(data)
         self._cells = _cells(self._notebook)
         pieces, problems = [], []
         for number, cell in enumerate(self._cells):
@@ -61,17 +63,39 @@ class NotebookSource(Source):
         """Apply the edits to the cells and lay the JSON out as it was."""
         from lint_rules.fixes import edit
 
-        body = self._text.rstrip("\n")
-        style = next((style for style in _STYLES if self._written(style) == body), _STYLES[0])
+        notebook = json.loads(self._decoded.text)
+        cells = _cells(notebook)
         for number, each in edits.items():
-            cell = self._cells[number]
-            key = "source" if "source" in cell else "input"
-            text = edit(_source(cell), each)
-            cell[key] = text.splitlines(keepends=True) if isinstance(cell[key], list) else text
-        return (self._written(style) + self._text[len(body) :]).encode()
+            key = "source" if "source" in cells[number] else "input"
+            text = edit(_source(cells[number]), each)
+            cells[number][key] = text.splitlines(keepends=True) if isinstance(cells[number][key], list) else text
+        return self._decoded.encode(_laid_out(self._decoded.text, self._notebook, notebook))
 
-    def _written(self, style: Mapping[str, Any]) -> str:
-        return json.dumps(self._notebook, **style)
+
+def _laid_out(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Write a changed notebook as the original was written.
+
+    Where no way of writing gives back the original, for someone edited its JSON by hand, the lines that stay are taken
+    from it, as far as there is a way that differs from it in white space only.
+    """
+    body = text.rstrip("\n")
+    lines = body.split("\n")
+    inexact: dict[str, Any] | None = None
+    for style in _STYLES:
+        written = json.dumps(before, **style)
+        if written == body:
+            return json.dumps(after, **style) + text[len(body) :]
+        if inexact is None and list(map(str.strip, written.split("\n"))) == list(map(str.strip, lines)):
+            inexact = style
+    if inexact is None:
+        return json.dumps(after, **_STYLES[0]) + text[len(body) :]
+    old, new = (json.dumps(each, **inexact).split("\n") for each in (before, after))
+    merged: list[str] = []
+    for tag, old_start, old_end, new_start, new_end in difflib.SequenceMatcher(
+        None, old, new, autojunk=False
+    ).get_opcodes():
+        merged += lines[old_start:old_end] if tag == "equal" else new[new_start:new_end]
+    return "\n".join(merged) + text[len(body) :]
 
 
 def neutralise(text: str) -> tuple[str, SyntaxError | None]:
@@ -124,17 +148,15 @@ def _is_foreign(text: str) -> bool:
     return magic is not None and magic[1] not in _PYTHON_CELLS
 
 
-def _parse(data: bytes) -> tuple[str, dict[str, Any]]:
+def _parse(data: bytes) -> tuple[Decoded, dict[str, Any]]:
     """Read the JSON of a notebook.
 
     Raises:
         UnreadableError: It is no JSON, or no notebook.
     """
     try:
-        text = data.decode("utf-8-sig")
-        notebook = json.loads(text)
-    except UnicodeDecodeError:
-        raise UnreadableError("is no notebook: its JSON must be UTF-8") from None
+        decoded = decode(data)
+        notebook = json.loads(decoded.text)
     except json.JSONDecodeError as error:
         advice = "open it in Jupyter and save it again, or restore it"
         raise UnreadableError(f"is no notebook: {error.msg} in its JSON; {advice}", error.lineno) from None
@@ -142,7 +164,7 @@ def _parse(data: bytes) -> tuple[str, dict[str, Any]]:
         raise UnreadableError("is no notebook: its JSON is nested too deeply") from None
     if not isinstance(notebook, dict):
         raise UnreadableError(f"is no notebook: its JSON is a {type(notebook).__name__}, and no object with cells")
-    return text, notebook
+    return decoded, notebook
 
 
 def _cells(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:

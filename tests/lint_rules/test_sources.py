@@ -167,14 +167,14 @@ class TestNotebooks:
             ('{"cells": [3]}', "has no list of cells"),
             ('{"worksheets": [3]}', None),
             ("[" * 100_000, "nested too deeply"),
-            (b'{"cells": ["\xff"]}', "must be UTF-8"),
+            (b'{"cells": ["\xff"]}', "byte 0xff is not valid utf-8"),
         ],
     )
     def test_what_is_no_notebook_is_said_so(self, text, message):
         if message is None:
             assert source("n.ipynb", text).pieces == ()
             return
-        with pytest.raises(UnreadableError, match="is no notebook") as caught:
+        with pytest.raises(UnreadableError) as caught:
             source("n.ipynb", text)
         assert message in str(caught.value)
 
@@ -201,6 +201,21 @@ class TestNotebooks:
         old, new = (json.dumps(each, ensure_ascii=escaped)[1:-1] for each in (old, new))
         assert changed == before.replace(old, new)
         assert changed != before
+
+    @pytest.mark.parametrize(
+        "by_hand",
+        [
+            lambda text: text.replace('"# Title\\n",', '   "# Title\\n",  '),
+            lambda text: text.replace("\n", "\r\n"),
+            lambda text: "\ufeff" + text,
+        ],
+        ids=["indented", "crlf", "bom"],
+    )
+    def test_a_notebook_that_was_edited_by_hand_stays_as_it_is_around_the_edit(self, by_hand):
+        before = by_hand(notebook(("markdown", "# Title\nText"), "x = f(1)\ny = 2"))
+        changed = source("n.ipynb", before).edited({1: [insertion(1, 8, ", 2")]})
+
+        assert changed == before.replace("f(1)", "f(1, 2)").encode()
 
 
 MARKDOWN = """\
