@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _DEPTH = 7  # calls of this file's functions inside each other
-_STEPS = 60_000  # expressions in one file; a file that takes more is left alone
+_STEPS = 40_000  # expressions in one file; a file that takes more is left alone
 _DEPS = 24  # objects that a value remembers to be computed from
 _FACT_LENGTH = 100
+_LOADERS = 3  # methods of one class that load, after each of which the others are followed
 _MODES = 12  # states that one module may be in; where there are more, nothing is concluded
 _ITEM = "[]"
 _NOTHING: Values = frozenset()
@@ -110,6 +111,8 @@ class Flow:
         self._frames: dict[tuple[object, ...], int] = {}
         self._top = Frame(0, names.module)
         self._pickled = Training.DEFAULT
+        self._facts: dict[cst.BaseExpression, tuple[frozenset[Fact], frozenset[Fact]]] = {}
+        self._generators: dict[cst.FunctionDef, bool] = {}
         self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
         try:
             self._run_everything()
@@ -165,18 +168,17 @@ class Flow:
             self._enter_alone(init, me)
         built = self._state
         built.live = True
-        loaded: list[tuple[cst.FunctionDef | None, State]] = [(None, built)]
+        loaded: list[tuple[cst.FunctionDef, State]] = []
         for method in left:
             self._start(built)
             self._enter_alone(method, me)
-            if kind is Kind.INSTANCE and any(
-                isinstance(node, cst.Call) and method_of(node) == "load_state_dict" for node in walk(method.body)
-            ):
+            if kind is Kind.INSTANCE and _loaded_attributes(method):
                 self._state.live = True
                 loaded.append((method, self._state))
-        for loader, state in loaded[1:4]:
+        for loader, state in loaded[:_LOADERS]:
+            attributes = _loaded_attributes(loader)
             for method in left:
-                if method is not loader:
+                if method is not loader and attributes & _attributes(method):
                     self._start(state)
                     self._enter_alone(method, me)
 
@@ -254,12 +256,12 @@ class Flow:
 
     def _if(self, node: cst.If, frame: Frame) -> None:
         self._value(node.test, frame)
-        facts, otherwise = _facts(node.test, self._tree)
+        facts, otherwise = self._conditions(node.test)
         before, since = self._state, self._clock
         yes, no = before.copy(), before
         verdict = _verdict(node.test, self._names, frame.scope)
         if verdict is None:
-            verdict = _decided(node.test, before.facts, self._tree)
+            verdict = self._decided(node.test, before.facts)
         self._state = yes
         yes.facts |= facts
         self._narrow(node.test, frame, holds=True)
@@ -391,6 +393,59 @@ class Flow:
         cst.Assert: _assert,
     }
 
+    # Conditions
+
+    def _conditions(self, test: cst.BaseExpression) -> tuple[frozenset[Fact], frozenset[Fact]]:
+        """Say what is known where a condition holds, and where it does not."""
+        known = self._facts.get(test)
+        if known is None:
+            known = self._facts[test] = self._read_conditions(test)
+        return known
+
+    def _read_conditions(self, test: cst.BaseExpression) -> tuple[frozenset[Fact], frozenset[Fact]]:
+        if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+            holds, fails = self._conditions(test.expression)
+            return fails, holds
+        if isinstance(test, cst.BooleanOperation):
+            left, right = self._conditions(test.left), self._conditions(test.right)
+            if isinstance(test.operator, cst.And):
+                return left[0] | right[0], frozenset()
+            return frozenset(), left[1] | right[1]
+        subject, value, answer = self._tree.code_for_node(test.with_changes(lpar=(), rpar=())), "", True
+        if isinstance(test, cst.Comparison) and len(test.comparisons) == 1:
+            compared = test.comparisons[0]
+            subject = self._tree.code_for_node(test.left)
+            value = self._tree.code_for_node(compared.comparator)
+            if isinstance(compared.operator, (cst.NotEqual, cst.IsNot, cst.NotIn)):
+                answer = False
+            if not isinstance(compared.operator, (cst.Equal, cst.NotEqual, cst.Is, cst.IsNot)):
+                subject, value = f"{subject} {type(compared.operator).__name__} {value}", ""
+                if isinstance(compared.operator, cst.NotIn):
+                    subject = subject.replace(" NotIn ", " In ")
+            elif not isinstance(compared.comparator, (cst.SimpleString, cst.Integer)) and value not in {"None", "True"}:
+                subject, value = f"{subject} == {value}", ""
+        if len(subject) > _FACT_LENGTH:
+            return frozenset(), frozenset()
+        return frozenset({(subject, value, answer)}), frozenset({(subject, value, not answer)})
+
+    def _decided(self, test: cst.BaseExpression, facts: frozenset[Fact]) -> bool | None:
+        """Decide a condition by those that hold already."""
+        if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+            inner = self._decided(test.expression, facts)
+            return None if inner is None else not inner
+        if isinstance(test, cst.BooleanOperation):
+            sides = {self._decided(test.left, facts), self._decided(test.right, facts)}
+            decisive = isinstance(test.operator, cst.Or)
+            if decisive in sides:
+                return decisive
+            return not decisive if sides == {not decisive} else None
+        for subject, value, answer in self._conditions(test)[0]:
+            if (subject, value, answer) in facts:
+                return True
+            if contradicts(Mode(Training.UNKNOWN, facts=facts), frozenset({(subject, value, answer)})):
+                return False
+        return None
+
     # Storing and joining
 
     def _assign(self, target: cst.CSTNode, values: Values, frame: Frame) -> None:
@@ -454,15 +509,18 @@ class Flow:
             return self._only(other, otherwise)
         for number, names in other.variables.items():
             one.variables[number] = _union(one.variables.get(number, {}), names)
-        for thing in one.attributes.keys() | other.attributes.keys():
-            mine, theirs = one.attributes.get(thing, {}), other.attributes.get(thing, {})
+        for thing in one.attributes.keys() - other.attributes.keys():
+            one.attributes[thing] = self._join_attributes(thing, one.attributes[thing], {})
+        for thing, theirs in other.attributes.items():
+            mine = one.attributes.get(thing)
             if mine is not theirs:
-                one.attributes[thing] = self._join_attributes(thing, mine, theirs)
-        for thing in one.modes.keys() | other.modes.keys():
-            here, there = one.modes.get(thing), other.modes.get(thing)
-            if here is not there and here != there:
-                absent = _NO_MODES if thing.born > since else frozenset({Mode(thing.birth)})
-                one.modes[thing] = _merge(here or absent, there or absent, facts, otherwise)
+                one.attributes[thing] = self._join_attributes(thing, mine or {}, theirs)
+        changed = [thing for thing, there in other.modes.items() if one.modes.get(thing) is not there]
+        for thing in (*changed, *(one.modes.keys() - other.modes.keys())):
+            absent = _NO_MODES if thing.born > since else frozenset({Mode(thing.birth)})
+            here, there = one.modes.get(thing, absent), other.modes.get(thing, absent)
+            if here != there:
+                one.modes[thing] = _merge(here, there, facts, otherwise)
         return one
 
     def _join_attributes(self, thing: Thing, mine: dict[str, Values], theirs: dict[str, Values]) -> dict[str, Values]:
@@ -966,13 +1024,19 @@ class Flow:
             elif not arg.star:
                 positional.append(values)
         followed = len(self._stack) < _DEPTH and definition not in self._stack
-        if isinstance(definition, cst.FunctionDef) and followed and not _yields(definition):
+        if isinstance(definition, cst.FunctionDef) and followed and not self._is_generator(definition):
             return self._enter(function, definition, positional, named, (node, definition, frame.number))
         if isinstance(definition, cst.Lambda) and followed:
             return self._enter_lambda(function, definition, positional, named, (node, definition, frame.number))
         everything: Values = frozenset().union(*arguments)
         self._escape(everything | ({function.bound} if function.bound else set()))
         return self._make(node, frame, deps=self._deps(everything))
+
+    def _is_generator(self, definition: cst.FunctionDef) -> bool:
+        known = self._generators.get(definition)
+        if known is None:
+            known = self._generators[definition] = _yields(definition)
+        return known
 
     def _enter(
         self,
@@ -1397,34 +1461,6 @@ def _where(mode: Mode, facts: frozenset[Fact]) -> Mode:
     return Mode(mode.training, mode.load, mode.order, mode.run, mode.facts | facts)
 
 
-def _facts(test: cst.BaseExpression, tree: cst.Module) -> tuple[frozenset[Fact], frozenset[Fact]]:
-    """Say what is known where a condition holds, and where it does not."""
-    if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
-        holds, fails = _facts(test.expression, tree)
-        return fails, holds
-    if isinstance(test, cst.BooleanOperation):
-        left, right = _facts(test.left, tree), _facts(test.right, tree)
-        if isinstance(test.operator, cst.And):
-            return left[0] | right[0], frozenset()
-        return frozenset(), left[1] | right[1]
-    subject, value, answer = tree.code_for_node(test.with_changes(lpar=(), rpar=())), "", True
-    if isinstance(test, cst.Comparison) and len(test.comparisons) == 1:
-        compared = test.comparisons[0]
-        subject = tree.code_for_node(test.left)
-        value = tree.code_for_node(compared.comparator)
-        if isinstance(compared.operator, (cst.NotEqual, cst.IsNot, cst.NotIn)):
-            answer = False
-        if not isinstance(compared.operator, (cst.Equal, cst.NotEqual, cst.Is, cst.IsNot)):
-            subject, value = f"{subject} {type(compared.operator).__name__} {value}", ""
-            if isinstance(compared.operator, cst.NotIn):
-                subject = subject.replace(" NotIn ", " In ")
-        elif not isinstance(compared.comparator, (cst.SimpleString, cst.Integer)) and value not in {"None", "True"}:
-            subject, value = f"{subject} == {value}", ""
-    if len(subject) > _FACT_LENGTH:
-        return frozenset(), frozenset()
-    return frozenset({(subject, value, answer)}), frozenset({(subject, value, not answer)})
-
-
 def _verdict(test: cst.BaseExpression, names: Names, scope: Scope) -> bool | None:
     """Decide conditions that are the same in every run: `__name__ == "__main__"`, `True`, `TYPE_CHECKING`."""
     if isinstance(test, cst.Name) and test.value in {"True", "False"}:
@@ -1437,25 +1473,6 @@ def _verdict(test: cst.BaseExpression, names: Names, scope: Scope) -> bool | Non
         compared = test.comparisons[0]
         if text_of(compared.comparator) == "__main__":
             return isinstance(compared.operator, cst.Equal)
-    return None
-
-
-def _decided(test: cst.BaseExpression, facts: frozenset[Fact], tree: cst.Module) -> bool | None:
-    """Decide a condition by those that hold already."""
-    if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
-        inner = _decided(test.expression, facts, tree)
-        return None if inner is None else not inner
-    if isinstance(test, cst.BooleanOperation):
-        sides = {_decided(test.left, facts, tree), _decided(test.right, facts, tree)}
-        decisive = isinstance(test.operator, cst.Or)
-        if decisive in sides:
-            return decisive
-        return not decisive if sides == {not decisive} else None
-    for subject, value, answer in _facts(test, tree)[0]:
-        if (subject, value, answer) in facts:
-            return True
-        if contradicts(Mode(Training.UNKNOWN, facts=facts), frozenset({(subject, value, answer)})):
-            return False
     return None
 
 
@@ -1496,3 +1513,15 @@ def _index(node: cst.Subscript) -> str:
 
 def _yields(definition: cst.FunctionDef) -> bool:
     return any(isinstance(node, cst.Yield) for node in walk(definition.body))
+
+
+def _loaded_attributes(method: cst.FunctionDef) -> frozenset[str]:
+    """Name the attributes that a method loads something into."""
+    calls = [node for node in walk(method.body) if isinstance(node, cst.Call) and method_of(node) == "load_state_dict"]
+    receivers = [node.func.value for node in calls if isinstance(node.func, cst.Attribute)]
+    return frozenset(node.attr.value for node in receivers if isinstance(node, cst.Attribute))
+
+
+def _attributes(method: cst.FunctionDef) -> frozenset[str]:
+    """Name every attribute that a method mentions."""
+    return frozenset(node.attr.value for node in walk(method.body) if isinstance(node, cst.Attribute))

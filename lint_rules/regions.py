@@ -14,17 +14,13 @@ from __future__ import annotations
 import ast
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from lint_rules.rule import Rule
-
-_WORD = re.compile(r"[^\W\d]\w*")
-#: What is loaded, or loaded into: `net.load_state_dict(...)`, `net = torch.load(...)`.
-_LOADED = re.compile(r"(\w+)\s*\.\s*load_state_dict\b|(\w+)\s*(?::[^=\n]+)?=[^=\n]*\bload\s*\(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +51,9 @@ class _Function:
     end: int
     indent: int
     outer: _Function | None = None
-    words: frozenset[str] = frozenset()
-    shared: frozenset[str] = frozenset()
     needed: bool = False
-
-    def read(self, text: str) -> None:
-        """Note the words of its text, and the names of what it loads."""
-        self.words = frozenset(_WORD.findall(text))
-        self.shared = frozenset(name for pair in _LOADED.findall(text) for name in pair if name)
+    words: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
 
 
 def split_lines(text: str) -> list[str]:
@@ -86,15 +77,13 @@ def narrow(text: str, tree: ast.Module, rules: Sequence[Rule]) -> Region:
     """
     lines = split_lines(text)
     functions = list(_functions(tree.body, None, None))
-    for function in functions:
-        function.read("".join(lines[function.start - 1 : function.end]))
     marks = frozenset().union(*(rule.marks for rule in rules))
-    marks |= _aliases(tree, marks)
+    marked = _pattern(marks, text)
     for function in functions:
-        function.needed = bool(marks & function.words)
+        function.needed = marked.search("".join(lines[function.start - 1 : function.end])) is not None
     if any(rule.follows for rule in rules):
         top = _Function("", None, 0, 0, 0, 0, needed=True)
-        top.read(_outside(lines, functions))
+        _read(tree, functions, top)
         _close([*functions, top])
     for function in functions:
         outer = function.outer
@@ -102,6 +91,19 @@ def narrow(text: str, tree: ast.Module, rules: Sequence[Rule]) -> Region:
             outer.needed = True
             outer = outer.outer
     return _cut(lines, functions)
+
+
+def _pattern(marks: Iterable[str], text: str) -> re.Pattern[str]:
+    """Make the pattern of code that mentions a mark, or another name that a mark goes by in this file.
+
+    A mark counts as an attribute, in a call or as an argument, so that the English word does not; other names are those
+    of `import load as ld`, `ld = torch.load` and `ld = partial(torch.load, ...)`.
+    """
+    mark = "|".join(sorted(map(re.escape, marks)))
+    bound = rf"(\w+)\s*(?::[^=\n]*)?=\s*(?:[\w.]*partial\w*\(\s*)?[\w.]*\b(?:{mark})\b(?!\s*\()"
+    others = {name for pair in re.findall(rf"\b(?:{mark})\s+as\s+(\w+)|{bound}", text) for name in pair if name}
+    spelled = rf"\.\s*(?:{mark})\b|\b(?:{mark})\s*[(,)]"
+    return re.compile("|".join((spelled, *(rf"\b{re.escape(name)}\b" for name in sorted(others)))))
 
 
 def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | None) -> Iterator[_Function]:
@@ -123,18 +125,30 @@ def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | No
                 yield from _functions(getattr(node, name, ()), owner, outer)
 
 
-def _aliases(tree: ast.Module, marks: frozenset[str]) -> frozenset[str]:
-    """Find other names that marked things go by in this file: `import load as ld`, `ld = torch.load`."""
-    found: set[str] = set()
+def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> None:
+    """Note for each function the names that its code mentions, and of what it loads; the rest is the module's."""
+    inside = [top] * (1 + max((function.end for function in functions), default=0))
+    for function in functions:
+        inside[function.start : function.end + 1] = [function] * (function.end + 1 - function.start)
     for node in ast.walk(tree):
-        if isinstance(node, ast.alias) and node.asname and node.name.rpartition(".")[2] in marks:
-            found.add(node.asname)
-        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            values = [node.value, *node.value.args[:1]] if isinstance(node.value, ast.Call) else [node.value]
-            if any(_last_name(value) in marks | found for value in values):
-                found |= {name for target in targets if (name := _last_name(target))}
-    return frozenset(found)
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            home = inside[node.lineno] if node.lineno < len(inside) else top
+            home.words.add(node.id if isinstance(node, ast.Name) else node.attr)
+            if isinstance(node, ast.Attribute) and node.attr == "load_state_dict":
+                home.shared.add(_last_name(node.value) or "")
+        elif isinstance(node, ast.Assign) and _mentions_load(node.value):
+            home = inside[node.lineno] if node.lineno < len(inside) else top
+            home.shared |= {_last_name(target) or "" for target in node.targets}
+        elif isinstance(node, ast.Global):
+            inside[node.lineno].words.add("global")
+    for function in reversed(functions):
+        if function.outer is not None:
+            function.outer.words |= function.words
+            function.outer.shared |= function.shared
+
+
+def _mentions_load(node: ast.AST) -> bool:
+    return any(_last_name(each) == "load" for each in ast.walk(node))
 
 
 def _last_name(node: ast.AST) -> str | None:
@@ -165,16 +179,6 @@ def _shares_objects(function: _Function, other: _Function) -> bool:
     if function.owner is None or function.owner != other.owner:
         return False
     return other.name == "__init__" or bool(function.shared & other.words)
-
-
-def _outside(lines: Sequence[str], functions: Iterable[_Function]) -> str:
-    """Give the text that stands in no function."""
-    kept: list[str] = []
-    position = 0
-    for function in functions:
-        kept += lines[position : function.start - 1]
-        position = max(position, function.end)
-    return "".join((*kept, *lines[position:]))
 
 
 def _cut(lines: list[str], functions: Iterable[_Function]) -> Region:

@@ -484,6 +484,8 @@ class LoadStateDictPath(Rule):
         from lint_rules.objects import Kind
         from lint_rules.tree import method_of
 
+        if not context.flow.complete:
+            return
         for call in context.flow.calls.values():
             node = call.node
             if method_of(node) != _METHOD or not node.args or node.args[0].star:

@@ -54,7 +54,7 @@ class MissingEval(Rule):
     code = "CKP201"
     name = "missing-eval"
     summary = "A loaded module is run without `eval()`"
-    needs = ((b".load_state_dict",), (b"torch", _WHOLE))
+    needs = ((b".load_state_dict",), (b"torch", b".load", _WHOLE))
     marks = frozenset({"load_state_dict", "load"})
     follows = True
     invalid = (
