@@ -78,9 +78,11 @@ def passing_round_trips(demo: Demo) -> None:
     """Round-trip three correct models."""
     import torch
     from models import ImageClassifier, Tagger, tiny_gpt2, train_classifier
+    from transformers.utils.logging import disable_progress_bar
 
     from pytest_ckpt import check_module
 
+    disable_progress_bar()
     demo.step(
         "Round trips that pass",
         "Each model is saved, loaded into a fresh one, and compared: keys, dtypes, shapes, bits, ties, flags, outputs.",
