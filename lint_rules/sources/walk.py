@@ -175,7 +175,7 @@ def _is_included(absolute: str, settings: Settings) -> bool:
 
 def _relative(absolute: str, settings: Settings) -> str:
     """Give a path relative to the folder of its settings, with slashes; outside of it, from the root."""
-    prefix = str(settings.root or Path.cwd()).rstrip(os.sep) + os.sep
+    prefix = (str(settings.root) if settings.root else os.getcwd()).rstrip(os.sep) + os.sep  # noqa: PTH109 -- for every path
     return absolute.removeprefix(prefix).replace(os.sep, "/").lstrip("/")
 
 

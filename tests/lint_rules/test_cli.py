@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -102,14 +103,14 @@ def test_what_cannot_be_read_is_one_line_and_the_rest_is_linted(name, content, c
 def test_a_file_that_cannot_be_opened_is_one_line(monkeypatch):
     Path("a.py").write_text(FAULTY)
     Path("shut.py").write_text(FAULTY)
-    read_bytes = Path.read_bytes
 
-    def refuse(path: Path) -> bytes:
-        if path.name == "shut.py":
-            raise PermissionError(13, "Permission denied")
-        return read_bytes(path)
+    class Refusing(io.FileIO):
+        def __init__(self, path: str) -> None:
+            if path.endswith("shut.py"):
+                raise PermissionError(13, "Permission denied")
+            super().__init__(path)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(io, "FileIO", Refusing)
     made = lint("shut.py", "a.py", "missing.py", "--output-format", "concise")
 
     assert made.exit_code == 2
