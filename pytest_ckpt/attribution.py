@@ -7,7 +7,9 @@ are named. What changes nothing, such as a debug counter or a constant, is never
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -17,10 +19,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from pytest_ckpt.compare import describe, entries, equal, storage_address
+from pytest_ckpt.copying import Copier, duplicate
 from pytest_ckpt.moment import (
     Moment,
     attributes,
-    duplicate,
     modules_within,
     reachable,
     remove_attribute,
@@ -198,17 +200,17 @@ class _Search:
             if owner is not None:
                 registry = owner._parameters if last in owner._parameters else owner._buffers  # noqa: SLF001 -- replaces the object
                 registry[last] = duplicate(saved)
-        keep = {id(one): one for one in reachable(self._source_module).values()}
+        copier = Copier()
         for candidate in transplants:
             owner = modules.get(candidate.path)
             if owner is None:
                 continue
             if candidate.where != "attributes":
-                getattr(owner, candidate.where)[candidate.name] = duplicate(candidate.expected)
+                getattr(owner, candidate.where)[candidate.name] = copier.copy(candidate.expected)
             elif candidate.expected is _ABSENT:
                 remove_attribute(owner, candidate.name)
             else:
-                set_attribute(owner, candidate.name, duplicate(candidate.expected, keep))
+                _put(owner, candidate.name, copier.copy(candidate.expected))
 
     def unknown(self, place: str) -> Culprit:
         """Name the first submodule whose outputs differ, where no attribute explains it."""
@@ -224,16 +226,24 @@ class _Search:
         return Culprit(type(self._module).__name__, "unknown", "", "", "", place)
 
 
+def _put(owner: nn.Module, name: str, value: Any) -> None:
+    """Set an attribute; a container is refilled, since a hook may hold the very object."""
+    present: Any = attributes(owner).get(name)
+    if type(present) is not type(value) or type(value) not in {dict, list, deque, set}:
+        set_attribute(owner, name, value)
+        return
+    present.clear()
+    present.extend(value) if isinstance(value, (list, deque)) else present.update(value)
+
+
 def _trace(module: nn.Module, runner: Run) -> dict[str, Any]:
     """Run forward and give the first outputs of each submodule, in the order in which they finish."""
     seen: dict[str, Any] = {}
-    handles = [
-        one.register_forward_hook(
-            lambda _module, _inputs, outputs, name=name: seen.setdefault(name, duplicate(outputs)) and None
-        )
-        for name, one in module.named_modules()
-        if name
-    ]
+
+    def remember(name: str, _module: nn.Module, _inputs: Any, outputs: Any) -> None:
+        seen.setdefault(name, duplicate(outputs))
+
+    handles = [one.register_forward_hook(partial(remember, name)) for name, one in module.named_modules() if name]
     try:
         runner(module)
     except ForwardError:

@@ -29,7 +29,7 @@ Aspect = Literal["missing", "unexpected", "dtype", "shape", "layout", "device", 
 
 _DEFAULT_EQUALITY: object = object.__eq__
 _DEFAULT_TEXT: object = object.__repr__
-_INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _WORD = 8
 _SHOWN = 3
 _SHOWN_SEQUENCE = 4
@@ -223,7 +223,7 @@ def words(tensor: Tensor) -> Tensor:
         and tensor.numel()
     ):
         return tensor.view(-1).view(torch.int64)
-    return tensor.view(_INTEGER_OF_SIZE[size])
+    return tensor.view(INTEGER_OF_SIZE[size])
 
 
 def equal(one: Any, other: Any, *, unknown: bool = True) -> bool:
@@ -335,7 +335,8 @@ def spread(expected: Tensor, actual: Tensor) -> str:
         if one.dtype.is_floating_point and one.dtype.itemsize == 1:
             one, other = one.float(), other.float()  # the float8 kinds know no comparison
         apart = (one != other) & ~(one.isnan() & other.isnan())
-        wide = torch.complex128 if one.is_complex() else torch.float64
+        wide = torch.float64 if one.dtype.is_floating_point else torch.int64
+        wide = torch.complex128 if one.is_complex() else wide
         count, largest = int(apart.sum()), (one[apart].to(wide) - other[apart].to(wide)).abs()
     except (RuntimeError, NotImplementedError):  # a dtype without arithmetic, such as float4
         return ""

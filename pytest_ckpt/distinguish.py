@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt.compare import bits_equal
+from pytest_ckpt.compare import INTEGER_OF_SIZE, bits_equal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,55 +63,73 @@ def poison(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], names:
 
 
 def _leading_equal(one: Tensor, other: Tensor) -> bool:
-    if is_lazy(one) or is_lazy(other) or one.layout != torch.strided or type(one.data) is not torch.Tensor:
-        return False
-    if one.shape != other.shape or one.dtype != other.dtype or one.device.type == "meta":
-        return False
-    if one.is_quantized or other.layout != torch.strided:
+    if not (_is_simple(one) and _is_simple(other)) or one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.numel() > _LEADING and one.is_contiguous() and other.is_contiguous():
         one, other = one.detach().view(-1)[:_LEADING], other.detach().view(-1)[:_LEADING]
     return bits_equal(one, other)
 
 
+def _is_simple(tensor: Tensor) -> bool:
+    """Whether a tensor is made of elements in memory and nothing else, so that they can be read and written."""
+    return not (
+        is_lazy(tensor)
+        or tensor.is_nested
+        or tensor.layout != torch.strided
+        or tensor.device.type == "meta"
+        or tensor.is_quantized
+        or type(tensor.data) is not torch.Tensor
+    )
+
+
 def _move(tensor: Tensor, generator: torch.Generator) -> bool:
     data = tensor.detach()
     try:
-        if data.layout != torch.strided:
+        if data.layout in {torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc}:
             values = data._values() if data.layout == torch.sparse_coo else data.values()  # noqa: SLF001 -- the live values
             return bool(values.numel()) and _move(values, generator)
-        if type(data) is not torch.Tensor or data.is_quantized or data.is_nested or not data.numel():
+        if not _is_simple(data) or not data.numel():
             return False
-        flat = data.view(-1)[:_LEADING] if data.is_contiguous() else data
-        before = flat.clone()
-        flat.copy_(_nearby(before, generator))
-        return not bits_equal(before, flat)
+        part = data.view(-1)[:_LEADING] if data.is_contiguous() and data.dim() else data
+        before = part.clone()
+        part.copy_(_nearby(before, generator))
+        return not bits_equal(before, part)
     except (RuntimeError, NotImplementedError, TypeError):
         return False
 
 
 def _nearby(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Give values of the same dtype and range that differ from the given ones.
+
+    A mask or an index table is rolled by one place, which keeps it within its range; a single flag is turned over; a
+    larger mask that is all alike stays, since there is no telling what its opposite would do.
+    """
     if values.dtype.is_floating_point or values.dtype.is_complex:
         return _nearby_floats(values, generator)
-    if values.dtype == torch.bool or bool((values != values.flatten()[0]).any()):
-        return values.roll(1, 0) if values.dim() else ~values
-    return values + 1
+    if values.dtype == torch.bool:
+        return ~values if values.numel() == 1 else values.roll(1)
+    wide = values.to(torch.int64)
+    if bool((wide != wide.flatten()[0]).any()):
+        return wide.roll(1).to(values.dtype)
+    return (wide + 1).to(values.dtype)
 
 
 def _nearby_floats(values: Tensor, generator: torch.Generator) -> Tensor:
-    """Scale by 1.01 to 1.05 and lift zeros, elementwise and never alike; special values stay."""
+    """Scale by 1.01 to 1.05, the largest down instead of up, and lift zeros; special values stay."""
     real = values.dtype.to_real()
-    wide = torch.float64 if real == torch.float64 else torch.float32
-    noise = torch.rand(values.shape, generator=generator, dtype=wide).to(values.device)
+    wide = torch.float64 if real.itemsize > 4 else torch.float32  # noqa: PLR2004 -- the bytes of a float32
     work = values.to(torch.promote_types(values.dtype, wide) if values.dtype.is_complex else wide)
-    result = work * (1.01 + 0.04 * noise)
-    zero = work == 0
-    result = torch.where(zero, (0.01 + 0.04 * noise).to(result.dtype), result).to(values.dtype)
-    keep = ~values.isfinite() if real.itemsize > 1 else ~work.isfinite()
-    if not values.dtype.is_complex:
-        keep |= zero & work.signbit()
-    return (
-        torch.where(keep.cpu(), values.cpu(), result.cpu()).to(values.device)
-        if real.itemsize == 1
-        else torch.where(keep, values, result)
-    )
+    noise = torch.rand(values.shape, generator=generator, dtype=wide).to(values.device)
+    factor = 1.01 + 0.04 * noise
+    zero, large = work == 0, work.abs() > torch.finfo(real).max / 2
+    moved = torch.where(large, work / factor, work * factor)
+    moved = torch.where(zero, (factor - 1).to(moved.dtype), moved).to(values.dtype)
+    special = ~work.isfinite() if values.dtype.is_complex else ~work.isfinite() | (zero & work.signbit())
+    integer = INTEGER_OF_SIZE.get(values.element_size())
+    if integer is None:
+        return torch.where(special, values, moved)
+    codes, moved_codes = values.view(integer), moved.view(integer)
+    if not values.dtype.is_complex:  # the neighbour nearer to zero, where a factor is too small to leave the element
+        stuck = (codes == moved_codes) & ~zero
+        moved_codes = torch.where(stuck, (codes.to(torch.int64) - 1).to(integer), moved_codes)
+    return torch.where(special, codes, moved_codes).view(values.dtype)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from torch.types import Storage
 
-_BEFORE_CPU = 5  # torch.serialization registers the CPU's tagger with priority 10; the lowest number is asked first
-
 
 @dataclass(frozen=True, slots=True)
 class Leg:
@@ -89,7 +87,7 @@ def device_type(name: str) -> str:
         return torch.device(name).type
     except (RuntimeError, TypeError):
         known = ("cpu", "cuda", "mps", "xpu", "xla", "mtia", "hpu")
-        near = get_close_matches(str(name), known, n=1)
+        near = ["cuda"] if name == "gpu" else get_close_matches(str(name), known, n=1)
         meant = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
         raise UsageError(f"devices: there is no device {name!r}: {meant}") from None
 
@@ -132,9 +130,10 @@ class Tagger:
     def active(self) -> Iterator[Tagger]:
         """Register with torch.serialization for the duration of a `with` block, and leave nothing behind."""
         registry = torch.serialization._package_registry  # noqa: SLF001 -- there is no public way to unregister
-        torch.serialization.register_package(_BEFORE_CPU, self, _restore_nothing)  # type: ignore[arg-type]
+        first = min(priority for priority, *_ in registry) - 1  # the lowest is asked first, and no two may be equal
         self._active = True
         try:
+            torch.serialization.register_package(first, self, _restore_nothing)  # type: ignore[arg-type]
             yield self
         finally:
             self._active = False

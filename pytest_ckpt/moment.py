@@ -6,7 +6,6 @@ place. Whoever runs it twice and compares has to start from the same point both 
 
 from __future__ import annotations
 
-import copy
 import copyreg
 import inspect
 from collections import deque
@@ -17,19 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
-from torch.utils.hooks import RemovableHandle
 
-from pytest_ckpt.compare import bound_in, difference
+from pytest_ckpt.compare import bound_in
+from pytest_ckpt.copying import Copier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from torch import Tensor
-
 _OBJECTS_DEEP = 2
 _INTERNAL = frozenset(nn.Module().__dict__)
-_HOOKS = frozenset(name for name in _INTERNAL if name.endswith(("_hooks", "_hooks_with_kwargs")))
+_REGISTRIES = frozenset(name for name, value in nn.Module().__dict__.items() if isinstance(value, dict))
 
 
 def attributes(module: nn.Module) -> dict[str, Any]:
@@ -108,65 +104,6 @@ def reachable(module: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def duplicate(value: Any, keep: dict[int, Any] | None = None) -> Any:
-    """Copy a value deeply, as far as it can be copied.
-
-    Tensors are detached and cloned, generators keep their position, and modules, with everything listed in `keep` by
-    its id, stay the objects that they are. What cannot be copied is returned as it is.
-    """
-    return _duplicate(value, dict(keep or {}))
-
-
-def _duplicate(value: Any, memo: dict[int, Any]) -> Any:
-    if id(value) in memo:
-        return memo[id(value)]
-    if value is None or isinstance(value, (nn.Module, RemovableHandle, bool, int, float, str, bytes, type)):
-        return value  # a handle's copy would bring a copy of the registry that it belongs to
-    if isinstance(value, torch.Tensor):
-        result: Any = copy_tensor(value)
-    elif isinstance(value, torch.Generator):
-        result = torch.Generator(device=value.device)
-        result.set_state(value.get_state())
-    elif type(value) is dict or type(value) is list:
-        result = type(value)()
-        memo[id(value)] = result
-        if isinstance(value, dict):
-            result.update((key, _duplicate(item, memo)) for key, item in value.items())
-        else:
-            result.extend(_duplicate(item, memo) for item in value)
-    elif type(value) is tuple:
-        result = tuple(_duplicate(item, memo) for item in value)
-    elif type(value) is deque:
-        result = deque((_duplicate(item, memo) for item in value), maxlen=value.maxlen)
-    else:
-        result = _deep_copied(value, memo)
-    memo[id(value)] = result
-    return result
-
-
-def _deep_copied(value: Any, memo: dict[int, Any]) -> Any:
-    inner: dict[int, Any] = dict(memo)
-    for module in modules_within(list(vars(value).values()) if hasattr(value, "__dict__") else value):
-        inner[id(module)] = module
-    try:
-        with torch.no_grad():
-            return copy.deepcopy(value, inner)
-    except Exception:  # noqa: BLE001 -- a foreign __deepcopy__ may raise anything
-        return value
-
-
-def copy_tensor(tensor: Tensor) -> Tensor:
-    """Clone a tensor without its history; lazy ones and those that cannot be cloned stay themselves."""
-    if is_lazy(tensor):
-        return tensor
-    try:
-        with torch.no_grad():
-            result = tensor.detach().clone()
-            return nn.Parameter(result, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
-    except (RuntimeError, NotImplementedError, TypeError):
-        return tensor
-
-
 class Moment:
     """What a module and everything in it held when this was made.
 
@@ -182,68 +119,38 @@ class Moment:
             module: Any module; its tensors are cloned, so memory for a second one is needed.
         """
         self._modules = reachable(module)
-        self._keep: dict[int, Any] = {}
-        self._tensors: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = []
-        clones: dict[int, Any] = {}
-        for one in self._modules.values():
-            for held in (one._parameters, one._buffers):  # noqa: SLF001 -- the registries themselves are restored
-                for tensor in (one for one in held.values() if one is not None):
-                    self._keep[id(tensor)] = tensor
-                    if id(tensor) not in clones:
-                        clones[id(tensor)] = copy_tensor(tensor)
-                copies = {name: None if tensor is None else clones[id(tensor)] for name, tensor in held.items()}
-                self._tensors.append((held, dict(held), copies))
-        self._training = {name: one.training for name, one in self._modules.items()}
-        self._classes = {name: type(one) for name, one in self._modules.items()}
-        self._hooks = [
+        self._copier = Copier()
+        self._attributes = {name: attributes(one) for name, one in self._modules.items()}
+        self._registries = [
             (registry, dict(registry))
             for one in self._modules.values()
             for name, registry in vars(one).items()
-            if name in _HOOKS
+            if name in _REGISTRIES
         ]
-        self.attributes = {
-            name: {key: duplicate(value, self._keep) for key, value in attributes(one).items()}
-            for name, one in self._modules.items()
-        }
+        self._flags = {name: (type(one), one.training) for name, one in self._modules.items()}
         self.tensors = {
             name: {
-                key: clones[id(tensor)]
-                for held in (one._parameters, one._buffers)  # noqa: SLF001 -- as above
+                key: self._copier.copy(tensor)
+                for held in (one._parameters, one._buffers)  # noqa: SLF001 -- what the module itself has registered
                 for key, tensor in held.items()
                 if tensor is not None
             }
             for name, one in self._modules.items()
         }
+        self.attributes = {
+            name: {key: self._copier.copy(value) for key, value in held.items()}
+            for name, held in self._attributes.items()
+        }
 
     def restore(self) -> None:
-        """Bring the module back: tensors by value into the same objects, attributes as fresh copies."""
-        for held, objects, copies in self._tensors:
-            held.clear()
-            held.update(objects)
-            for name, tensor in objects.items():
-                if tensor is not None and copies[name] is not tensor:
-                    _write_back(tensor, copies[name].detach())
-        for registry, hooks in self._hooks:
+        """Bring the module back: the same objects, each with what it held."""
+        for registry, held in self._registries:
             registry.clear()
-            registry.update(hooks)
+            registry.update(held)
         for name, one in self._modules.items():
-            one.__class__ = self._classes[name]  # the first forward of a lazy module changes it
-            one.training = self._training[name]
-            for key in attributes(one).keys() - self.attributes[name].keys():
+            one.__class__, one.training = self._flags[name]  # the first forward of a lazy module changes its class
+            for key in attributes(one).keys() - self._attributes[name].keys():
                 remove_attribute(one, key)
-            for key, value in self.attributes[name].items():
-                set_attribute(one, key, duplicate(value, self._keep))
-
-
-def _write_back(tensor: Tensor, value: Tensor) -> None:
-    """Give a tensor its former value; in place where that is possible, since others may hold views of its memory."""
-    if not is_lazy(tensor) and difference("", value, tensor) is None:
-        return
-    with torch.no_grad():
-        try:
-            tensor.data.copy_(value)
-            if difference("", value, tensor) is None:
-                return
-        except (RuntimeError, ValueError):
-            pass  # another shape or an expanded view: only a new storage can hold it
-        tensor.data = value.clone()
+            for key, value in self._attributes[name].items():
+                set_attribute(one, key, value)
+        self._copier.restore()

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from pytest_ckpt.compare import bits_equal, describe, spread, state_of
+from pytest_ckpt.copying import duplicate
 from pytest_ckpt.findings import UsageError
-from pytest_ckpt.moment import duplicate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,23 +40,30 @@ class ForwardError(Exception):
 
 
 @contextmanager
-def same_randomness(seed: int = SEED) -> Iterator[None]:
-    """Seed the generators of torch, `random` and, where it is loaded, NumPy; give them back as they were."""
+def kept_randomness() -> Iterator[None]:
+    """Give the generators of torch, `random` and, where it is loaded, NumPy back as they were."""
     numpy = sys.modules.get("numpy")
     python_state = random.getstate()
     numpy_state = numpy.random.get_state() if numpy else None
-    accelerators = _accelerators()
-    with torch.random.fork_rng(devices=accelerators, device_type=_accelerator_type()):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        if numpy:
-            numpy.random.seed(seed)
+    with torch.random.fork_rng(devices=_accelerators(), device_type=_accelerator_type()):
         try:
             yield
         finally:
             random.setstate(python_state)
             if numpy:
                 numpy.random.set_state(numpy_state)
+
+
+@contextmanager
+def same_randomness(seed: int = SEED) -> Iterator[None]:
+    """Seed the generators of torch, `random` and, where it is loaded, NumPy; give them back as they were."""
+    numpy = sys.modules.get("numpy")
+    with kept_randomness():
+        torch.manual_seed(seed)
+        random.seed(seed)
+        if numpy:
+            numpy.random.seed(seed)
+        yield
 
 
 def _accelerator_type() -> str:
@@ -139,7 +146,9 @@ def moved(value: Any, device: str) -> Any:
     """Give a value with its tensors on a device; containers are rebuilt, other objects use their own `to`."""
     if isinstance(value, dict):
         return {key: moved(item, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+    if isinstance(value, tuple) and hasattr(value, "_fields") and not hasattr(value, "to"):
+        return type(value)(*(moved(item, device) for item in value))
+    if isinstance(value, (list, tuple)) and not hasattr(value, "to"):
         return type(value)(moved(item, device) for item in value)
     to: Callable[[str], Any] | None = getattr(value, "to", None)
     return to(device) if to is not None else value

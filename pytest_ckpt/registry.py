@@ -7,6 +7,7 @@ modules do for the tiny modules that they carry.
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -16,8 +17,6 @@ from typing import TYPE_CHECKING
 from pytest_ckpt.findings import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pytest_ckpt.checks import Check
 
 _FOLDER = Path(__file__).parent / "checks"
@@ -79,6 +78,8 @@ def require(given: Iterable[str]) -> list[str]:
     """
     if isinstance(given, str):
         raise UsageError(f"checks and ignore take a list of names, not the string {given!r}: write [{given!r}]")
+    if not isinstance(given, Iterable):
+        raise UsageError(f"checks and ignore take a list of names, but {given!r} was given")
     given = list(given)
     for name in given:
         if name not in names():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import tempfile
+import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -29,7 +30,7 @@ from pytest_ckpt.compare import bits_equal, describe, difference, differences, e
 from pytest_ckpt.distinguish import distinguish, poison
 from pytest_ckpt.findings import Finding, LegResult, Report, UsageError
 from pytest_ckpt.moment import Moment, attributes, modules_within, reachable
-from pytest_ckpt.outputs import ForwardError, Runner, first_difference, where
+from pytest_ckpt.outputs import ForwardError, Runner, first_difference, kept_randomness, where
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
 from pytest_ckpt.trip import Changed, Trip
 
@@ -100,7 +101,9 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
             _strings("allow_unexpected", allow_unexpected),
         )
         planned = legs.plan(_some("devices", devices), _formats.require(_some("formats", formats) or ("torch_zip",)))
-        return _run(call, planned, registry.select(_some("checks", checks), _strings("ignore", ignore)))
+        wanted = registry.select(_some("checks", checks), _strings("ignore", ignore))
+        with kept_randomness():
+            return _run(call, planned, wanted)
     except UsageError as error:
         message = str(error)
     raise UsageError(message) from None
@@ -255,12 +258,13 @@ class _Traveller:
 
     def _keys(self, trip: Trip) -> None:
         """Find out which live entries the state_dict is meant to carry."""
-        live = entries(trip.source)
+        live, before = entries(trip.source), Snapshot(trip.source)
         try:
             keys = set(trip.source.state_dict())
         except Exception as error:  # noqa: BLE001 -- a state_dict of the user's own may raise anything
             trip.save_error = where(error)
             return
+        trip.save_changes, trip.save_modes = before.changes(), before.mode_changes()
         renamed = not keys <= live.keys()
         trip.carried = frozenset(name for name in live if renamed or name in keys)
 
@@ -295,7 +299,8 @@ class _Traveller:
             trip.save_error = where(error)
             return
         trip.tagged = tagger.tagged
-        trip.save_changes, trip.save_modes = before.changes(), before.mode_changes()
+        trip.save_changes = _merged(trip.save_changes, before.changes())
+        trip.save_modes = _merged(trip.save_modes, before.mode_changes())
         if not any(self._path.parent.iterdir()):
             raise UsageError(
                 f"save({type(trip.source).__name__}, path) wrote nothing to {self._path.name}: write the checkpoint to "
@@ -325,10 +330,14 @@ class _Traveller:
         trip.file_state = self._read_file()
         fresh = entries(self._call.build_apart(trip.source))
         got = entries(trip.loaded)
+        again = self._load_again()
+        trip.shared = _shared(got, again, "another model loaded from the same file")
         trip.kept = frozenset(
-            name for name in got if name in fresh and difference(name, fresh[name], got[name]) is None
+            name
+            for name in got
+            if (name in fresh and difference(name, fresh[name], got[name]) is None)
+            or (name in again and difference(name, again[name], got[name]) is not None)
         )
-        trip.shared = self._shared_between_two_loads(trip.loaded)
 
     def _read_file(self) -> Mapping[str, Tensor] | None:
         """Read the user's file as a state_dict, if that is what it is, at the top or one key below."""
@@ -344,15 +353,14 @@ class _Traveller:
                 found = inner
         return found or None
 
-    def _shared_between_two_loads(self, loaded: nn.Module) -> tuple[Changed, ...]:
+    def _load_again(self) -> dict[str, Tensor]:
+        """Give the entries of a second module loaded from the same file; what differs in it was not in the file."""
         assert self._call.load is not None  # noqa: S101 -- for the type checker
         try:
             again = self._call.load(self._path)
-        except Exception:  # noqa: BLE001 -- it worked once; that it does not twice is no sharing
-            return ()
-        if not isinstance(again, nn.Module):
-            return ()
-        return _shared(entries(loaded), entries(unwrapped(again)), "another model loaded from the same file")
+        except Exception:  # noqa: BLE001 -- it worked once; nothing follows from this
+            return {}
+        return entries(unwrapped(again)) if isinstance(again, nn.Module) else {}
 
     def _load_by_default(self, trip: Trip) -> None:
         content = self._read(trip)
@@ -376,7 +384,7 @@ class _Traveller:
             self._call.put(target, content)
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
-            trip.blamed = _blamed(trip.state, content, target, str(error))
+            trip.blamed = _blamed(trip.state, content, target, str(error)) or _extra_state_refused(error, target)
             return
         trip.loaded = target
         trip.kept = before.unchanged()
@@ -574,7 +582,8 @@ def _mixed_modes(source: nn.Module, loaded: nn.Module) -> tuple[Changed, ...]:
 
 def _unsafe_globals(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        return tuple(name for name in found if not name.startswith("torch.nn.parameter.Uninitialized"))
     except Exception:  # noqa: BLE001 -- a legacy file, or one that is not torch's
         return ()
 
@@ -596,5 +605,21 @@ def _blamed(saved: Mapping[str, Any], content: Mapping[str, Any], target: nn.Mod
     found += [
         Changed(key, "absent from the file", describe(value)) for key, value in wanted.items() if key not in content
     ]
-    named = [key for key in saved if f'"{key}"' in error or f"'{key}'" in error]
+    named = [key for key in saved if f'"{key}"' in error or f"'{key}'" in error or f" {key}: " in error]
     return tuple(found) or tuple(Changed(key, describe(saved[key]), "") for key in named)
+
+
+def _extra_state_refused(error: BaseException, target: nn.Module) -> tuple[Changed, ...]:
+    """Name the extra state that a submodule could not take back, if that is where the error came from."""
+    names = {id(one): name for name, one in target.named_modules()}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if frame.f_code.co_name == "set_extra_state" and id(owner) in names:
+            key = ".".join(filter(None, (names[id(owner)], "_extra_state")))
+            return (Changed(key, "", ""),)
+    return ()
+
+
+def _merged(first: tuple[Changed, ...], second: tuple[Changed, ...]) -> tuple[Changed, ...]:
+    seen = {one.key for one in first}
+    return (*first, *(one for one in second if one.key not in seen))

@@ -35,7 +35,8 @@ class ValueChanged(Check):
 
     ## What to do
 
-    Make the load hook the exact inverse of the save hook, and copy by name, not by position.
+    Make the load hook (`register_load_state_dict_pre_hook`) the exact inverse of the save hook, and copy by name, not
+    by position: `target[name].copy_(state_dict[name])`.
 
     ## References
 
@@ -57,7 +58,7 @@ class ValueChanged(Check):
                 + (f": {one.detail}" if one.detail else ""),
                 "save the entry in its own dtype"
                 if rounded
-                else "make loading the exact inverse of saving, entry by entry",
+                else "undo in self.register_load_state_dict_pre_hook(...) what saving did, and copy by name",
                 one.expected,
                 one.actual,
             )

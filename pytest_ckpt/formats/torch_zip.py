@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -10,6 +12,7 @@ import torch
 from pytest_ckpt.formats import Format
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import nn
@@ -25,9 +28,19 @@ class TorchZip(Format):
 
     def save(self, module: nn.Module, path: Path) -> None:
         """Write the module's state_dict with torch.save."""
-        torch.save(module.state_dict(), path)
+        with _quietly():
+            torch.save(module.state_dict(), path)
 
     def load(self, path: Path, device: str) -> Any:
         """Read the file with torch.load, only weights; a large one is mapped into memory rather than read."""
         mapped = device == "cpu" and path.stat().st_size >= _WORTH_MAPPING and zipfile.is_zipfile(path)
-        return torch.load(path, map_location=device, weights_only=True, mmap=mapped)
+        with _quietly():
+            return torch.load(path, map_location=device, weights_only=True, mmap=mapped)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep torch's warnings about its own ways of saving from the user, who has no part in them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

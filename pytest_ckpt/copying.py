@@ -1,0 +1,205 @@
+"""Copies values deeply, with what they share, and brings the originals back to what they held.
+
+`copy.deepcopy` alone will not do: it refuses tensors that have a history and generators, it copies a module with all
+that belongs to it, and it cannot bring an original back, which is what others, a hook's closure for one, may hold.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+import random
+from collections import deque
+from collections.abc import MutableMapping
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.utils.hooks import RemovableHandle
+
+from pytest_ckpt.compare import bound_in, difference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+_DEFINED_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_ATOMS = (nn.Module, RemovableHandle, bool, int, float, complex, str, bytes, type, type(None))
+
+
+def duplicate(value: Any, keep: Iterable[Any] = ()) -> Any:
+    """Copy a value deeply, as far as it can be copied.
+
+    Tensors are detached and cloned, generators keep their position, and modules, with everything listed in `keep`,
+    stay the objects that they are. What cannot be copied is returned as it is.
+    """
+    return Copier(keep).copy(value)
+
+
+def copy_tensor(tensor: Tensor) -> Tensor:
+    """Clone a tensor without its history; lazy ones and those that cannot be cloned stay themselves."""
+    if is_lazy(tensor):
+        return tensor
+    try:
+        with torch.no_grad():
+            result = tensor.detach().clone()
+            return nn.Parameter(result, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
+    except (RuntimeError, NotImplementedError, TypeError):
+        return tensor
+
+
+class Copier:
+    """Copies any number of values; what two of them share, their copies share too."""
+
+    def __init__(self, keep: Iterable[Any] = ()) -> None:
+        """Begin with nothing copied.
+
+        Args:
+            keep: Objects that are not copied wherever they occur.
+        """
+        self._kept = list(keep)
+        self._memo: dict[int, Any] = {id(one): one for one in self._kept}
+        self._pairs: list[tuple[Any, Any]] = []
+
+    def copy(self, value: Any) -> Any:
+        """Copy one value."""
+        if id(value) in self._memo:
+            return self._memo[id(value)]
+        if isinstance(value, _ATOMS):
+            return value  # a handle's copy would bring a copy of the registry that it belongs to
+        if isinstance(value, FunctionType):
+            for one in bound_in(value):
+                self.copy(one)  # a function is not copied, but what it is bound to can be brought back
+            return value
+        result = self._copy(value)
+        self._remember(value, result)
+        return result
+
+    def _copy(self, value: Any) -> Any:
+        kind: Any = type(value)
+        if isinstance(value, torch.Tensor):
+            return copy_tensor(value)
+        if isinstance(value, torch.Generator):
+            generator = torch.Generator(device=value.device)
+            generator.set_state(value.get_state())
+            return generator
+        if kind is tuple:
+            return tuple(map(self.copy, value))
+        if kind in {dict, list, deque}:
+            result: Any = kind(maxlen=value.maxlen) if kind is deque else kind()
+            self._memo[id(value)] = result
+            if isinstance(result, dict):
+                result.update((key, self.copy(item)) for key, item in value.items())
+            else:
+                result.extend(map(self.copy, value))
+            return result
+        if _is_plain(value):
+            result = kind.__new__(kind)
+            self._memo[id(value)] = result
+            for name, item in _fields(value).items():
+                object.__setattr__(result, name, self.copy(item))
+            return result
+        return self._deep_copy(value)
+
+    def _deep_copy(self, value: Any) -> Any:
+        memo = dict(self._memo)
+        try:
+            with torch.no_grad():
+                result = copy.deepcopy(value, memo)
+        except Exception:  # noqa: BLE001 -- a foreign __deepcopy__ may raise anything
+            return value
+        for original in memo.get(id(memo), ()):  # deepcopy keeps what it has copied alive there
+            if id(original) in memo and original is not value:
+                self._remember(original, memo[id(original)])
+        return result
+
+    def _remember(self, original: Any, copied: Any) -> None:
+        self._memo[id(original)] = copied
+        self._pairs.append((original, copied))
+
+    def restore(self) -> None:
+        """Bring every original back to what it held when it was copied, in place."""
+        back = {id(copied): original for original, copied in self._pairs}
+        for original, copied in self._pairs:
+            if original is not copied:
+                _refill(original, copied, back)
+
+
+def write_back(tensor: Tensor, value: Tensor) -> None:
+    """Give a tensor its former value; in place where that is possible, since others may hold views of its memory."""
+    if not is_lazy(tensor) and difference("", value, tensor) is None:
+        return
+    with torch.no_grad():
+        try:
+            tensor.data.copy_(value)
+            if difference("", value, tensor) is None:
+                return
+        except (RuntimeError, ValueError, NotImplementedError):
+            pass  # another shape or an expanded view: only a new storage can hold it
+        tensor.data = value.detach().clone()
+
+
+def _refill(original: Any, copied: Any, back: dict[int, Any]) -> None:
+    def of(value: Any) -> Any:
+        return back.get(id(value), value)
+
+    try:
+        if isinstance(original, torch.Tensor):
+            write_back(original, copied)
+        elif isinstance(original, torch.Generator):
+            original.set_state(copied.get_state())
+        elif isinstance(original, random.Random):
+            original.setstate(copied.getstate())
+        elif type(original).__module__.startswith("numpy"):
+            _refill_numpy(original, copied)
+        elif isinstance(original, MutableMapping):
+            original.clear()
+            original.update({key: of(value) for key, value in copied.items()})
+        elif isinstance(original, (list, deque, set)):
+            items = [of(value) for value in copied]
+            original.clear()
+            original.update(items) if isinstance(original, set) else original.extend(items)
+        elif not isinstance(original, tuple):
+            _refill_object(original, {name: of(value) for name, value in _fields(copied).items()})
+    except Exception:  # noqa: BLE001, S110 -- a foreign container may refuse; its copy was only an attempt
+        pass
+
+
+def _refill_numpy(original: Any, copied: Any) -> None:
+    if hasattr(original, "bit_generator"):
+        original.bit_generator.state = copied.bit_generator.state
+    elif hasattr(original, "set_state"):
+        original.set_state(copied.get_state())
+    elif hasattr(original, "flags") and original.flags.writeable:
+        original[...] = copied
+
+
+def _refill_object(original: Any, fields: dict[str, Any]) -> None:
+    for name in _fields(original).keys() - fields.keys():
+        object.__delattr__(original, name)
+    for name, value in fields.items():
+        object.__setattr__(original, name, value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is an object of an ordinary class, which is nothing but its attributes."""
+    kind: Any = type(value)
+    usual: Any = object
+    return (
+        bool(kind.__flags__ & _DEFINED_IN_PYTHON)
+        and bool(_fields(value))
+        and kind.__new__ is usual.__new__
+        and not hasattr(kind, "__deepcopy__")
+        and kind.__reduce_ex__ is usual.__reduce_ex__
+        and kind.__reduce__ is usual.__reduce__
+    )
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    fields = dict(getattr(value, "__dict__", {}))
+    slots = copyreg._slotnames(type(value))  # type: ignore[attr-defined]  # noqa: SLF001 -- what pickle itself uses
+    fields.update((name, getattr(value, name)) for name in slots if hasattr(value, name))
+    return fields
