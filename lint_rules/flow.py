@@ -2,8 +2,8 @@
 
 A small abstract interpreter. It runs the module from top to bottom, then every function and method that this did not
 reach, and follows objects rather than names: through branches (both are taken, and what differs afterwards remembers
-the condition), loops (the body runs, twice), `try`, `with`, calls of functions and methods of the same file, attributes,
-containers and rebinding. What leaves the file is unknown from then on. It never executes anything.
+the condition), loops (the body runs, twice), `try`, `with`, calls of functions and methods of the same file,
+attributes, containers and rebinding. What leaves the file is unknown from then on. It never executes anything.
 
 Rules read what was seen: `calls`, `uses` and `trained`.
 """
@@ -18,17 +18,21 @@ from typing import TYPE_CHECKING, ClassVar
 import libcst as cst
 
 from lint_rules import knowledge
-from lint_rules.names import Names, Place, Scope
 from lint_rules.objects import Fact, Frame, Kind, Mode, State, Thing, Training, Values, contradicts
 from lint_rules.tree import children, dotted, method_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-_DEPTH = 7  # calls of this file's functions inside each other
-_STEPS = 40_000  # expressions in one file; a file that takes more is left alone
+    from lint_rules.names import Names, Scope
+
+_DEPTH = 5  # calls of this file's functions inside each other
+_STEPS = 30_000  # expressions in one file; a file that takes more is left alone
 _DEPS = 24  # objects that a value remembers to be computed from
 _FACT_LENGTH = 100
+_ROUNDS = 2  # how often the body of a loop is followed, and how deep loops may be nested for that
+_PARTS = 5  # attributes of attributes
+_FACTS = 6  # conditions that one state remembers
 _LOADERS = 3  # methods of one class that load, after each of which the others are followed
 _MODES = 12  # states that one module may be in; where there are more, nothing is concluded
 _ITEM = "[]"
@@ -69,6 +73,31 @@ class Use:
     modes: frozenset[Mode]
     run: int
     order: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """One call as it is being followed."""
+
+    node: cst.Call
+    frame: Frame
+    receivers: Values
+    arguments: list[Values]
+
+    @property
+    def given(self) -> Values:
+        """Everything that is passed."""
+        return frozenset().union(*self.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a constructor makes."""
+
+    kind: Kind
+    birth: Training
+    name: str
+    deps: Values = _NOTHING
 
 
 class _ExhaustedError(Exception):
@@ -296,7 +325,7 @@ class Flow:
         """Follow a loop that runs at least once: what it does to modes has happened afterwards."""
         before, since = self._state.copy(), self._clock
         left: list[State] = []
-        for _ in range(2 if len(frame.loops) < 2 else 1):
+        for _ in range(_ROUNDS if len(frame.loops) < _ROUNDS else 1):
             frame.loops.append([])
             head()
             self._statement(node.body, frame)
@@ -757,7 +786,6 @@ class Flow:
             receivers = self._value(node.func.value, frame)
         arguments = [self._value(arg.value, frame) for arg in node.args]
         self._record(node, frame, receivers, arguments)
-        everything: Values = frozenset().union(*arguments)
         if name is not None:
             values = self._known(name, node, arguments, frame)
             if values is not None:
@@ -771,90 +799,116 @@ class Flow:
             functions: Values = frozenset().union(*found)
         else:
             functions = self._value(node.func, frame)
-        return self._apply(functions, node, arguments, everything | receivers, frame)
+        return self._apply(functions, _Site(node, frame, receivers, arguments))
 
-    def _apply(
-        self, functions: Values, node: cst.Call, arguments: list[Values], involved: Values, frame: Frame
-    ) -> Values:
+    def _apply(self, functions: Values, site: _Site) -> Values:
         """Call what was found to be called."""
         results: Values = _NOTHING
-        spelled = dotted(node.func) or ""
         for function in functions:
-            if isinstance(function.definition, (cst.FunctionDef, cst.Lambda)) and function.kind is Kind.FUNCTION:
-                results |= self._follow(function, node, arguments, frame)
-            elif function.kind is Kind.CLASS and isinstance(function.definition, cst.ClassDef):
-                results |= self._instance(function, node, arguments, frame)
+            definition = function.definition
+            if function.kind is Kind.FUNCTION and isinstance(definition, (cst.FunctionDef, cst.Lambda)):
+                results |= self._follow(function, site.node, site.arguments, site.frame)
+            elif function.kind is Kind.CLASS and isinstance(definition, cst.ClassDef):
+                results |= self._instance(function, site.node, site.arguments, site.frame)
             else:
-                results |= self._unknown_call(function, node, arguments, involved, frame, spelled)
+                results |= self._unknown_call(function, site)
         return results
 
-    def _unknown_call(
-        self, function: Thing, node: cst.Call, arguments: list[Values], involved: Values, frame: Frame, spelled: str
-    ) -> Values:
+    def _unknown_call(self, function: Thing, site: _Site) -> Values:
         """Call something outside the file: a module runs, anything else may do what it likes with its arguments."""
-        name = function.made_by if function.kind is Kind.REFERENCE else spelled
+        imported = function.kind is Kind.REFERENCE
+        name = function.made_by if imported else (dotted(site.node.func) or "")
         last = name.rpartition(".")[2]
-        given: Values = frozenset().union(*arguments)
-        is_method = isinstance(node.func, cst.Attribute) and function.kind is not Kind.REFERENCE
-        if function.kind is not Kind.REFERENCE and not is_method:
-            self._use(function, node)
-        elif is_method and self._is_followed(function):
-            self._use(function, node)
+        given = site.given
+        if not imported and (not isinstance(site.node.func, cst.Attribute) or self._is_followed(function)):
+            self._use(function, site.node)
         if knowledge.TRAINERS.search(name):
             self._train(self._deps(given | ({function.owner} if function.owner else set())))
         if not self._neutral(name):
             self._escape(given)
-        if last == "backward" or last == "manual_backward":
-            self._train(self._deps(involved), anything=True)
         modules = any(self._is_followed(thing) for thing in self._reach(given))
-        fresh = Training.DEFAULT
+        birth = Training.DEFAULT
         if knowledge.EVALUATED.search(name) or (modules and not last[:1].isupper()):
-            fresh = Training.UNKNOWN
-        deps = self._deps(involved | {function})
-        optimizer = bool(knowledge.OPTIMIZERS.search(name))
-        return self._create(node, frame, Kind.OPTIMIZER if optimizer else Kind.UNKNOWN, fresh, name, deps)
+            birth = Training.UNKNOWN
+        kind = Kind.OPTIMIZER if knowledge.OPTIMIZERS.search(name) else Kind.UNKNOWN
+        deps = self._deps(given | site.receivers | {function})
+        return self._create(site.node, site.frame, _Made(kind, birth, name, deps))
 
     def _neutral(self, name: str) -> bool:
         return bool(knowledge.NEUTRAL.match(name)) and not knowledge.MODE_KEEPERS_EXCEPT.match(name)
 
     def _known(self, name: str, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
         """Call something imported that the tables know; None if they do not."""
-        first = arguments[0] if arguments else _NOTHING
-        if name in knowledge.LOAD:
-            return self._loaded(node, frame)
+        handler = self._FUNCTIONS.get(name)
+        if handler is not None:
+            return handler(self, node, arguments, frame)
         if name in knowledge.TEXT:
-            return self._make(node, frame, Kind.TEXT, self._deps(first))
-        if name in knowledge.TEXT_COLLECTIONS:
-            return self._texts(node, frame)
-        if name == "torch.save":
-            if any(mode.training is not Training.DEFAULT for thing in first for mode in self._modes(thing)):
-                self._pickled = Training.UNKNOWN
-            return self._make(node, frame)
-        if name in knowledge.SAME_ELEMENTS:
-            return first or self._make(node, frame, Kind.COLLECTION)
-        if name in knowledge.ONE_ELEMENT and len(arguments) == 1:
-            return self._items(first, node, frame)
-        if name in knowledge.COPIERS and first:
-            return self._copied(first, node, frame)
-        if knowledge.WRAPPERS.match(name) and first:
-            return first
-        if name in knowledge.TRACERS and first:
-            for thing in first:
-                self._use(thing, node)
-            return self._make(node, frame)
-        if name in knowledge.EXITS:
-            self._state.live = False
-            return self._make(node, frame)
-        if name == "argparse.ArgumentParser":
-            return self._make(node, frame, Kind.PARSER)
-        if name in {"torch.autograd.backward", "torch.autograd.grad"}:
-            self._train(self._deps(frozenset().union(*arguments)), anything=True)
-            return self._make(node, frame, deps=self._deps(first))
+            return self._make(node, frame, Kind.TEXT)
+        if knowledge.WRAPPERS.match(name) and arguments:
+            return arguments[0]
         if name.startswith("torch.nn.") and name.rpartition(".")[2][:1].isupper():
-            (made,) = self._create(node, frame, Kind.MODULE, Training.DEFAULT, name, _NOTHING)
+            (made,) = self._create(node, frame, _Made(Kind.MODULE, Training.DEFAULT, name))
             self._state.set_attribute(made, _ITEM, frozenset().union(*arguments))
             return frozenset({made})
         return None
+
+    def _torch_load(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
+        self._clock += 1
+        (made,) = self._make(node, frame, Kind.LOADED)
+        made.made_by = "torch.load"
+        made.born = self._clock
+        mode = Mode(self._pickled, node, self._clock, self._run, self._state.facts)
+        self._state.modes[made] = frozenset({mode})
+        return frozenset({made})
+
+    def _torch_save(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        """Note whether a whole module is saved in another mode than it was made in: loading gives that mode back."""
+        modules = [thing for thing in (arguments[0] if arguments else ()) if thing in self._modules]
+        if any(mode.training is not Training.DEFAULT for thing in modules for mode in self._modes(thing)):
+            self._pickled = Training.UNKNOWN
+        return self._make(node, frame)
+
+    def _text_list(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
+        return self._texts(node, frame)
+
+    def _same(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        return arguments[0] if arguments else self._make(node, frame, Kind.COLLECTION)
+
+    def _one(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        return self._items(arguments[0], node, frame) if len(arguments) == 1 else None
+
+    def _copy(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        return self._copied(arguments[0], node, frame) if arguments else None
+
+    def _trace(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        for thing in arguments[0] if arguments else ():
+            self._use(thing, node)
+        return self._make(node, frame)
+
+    def _exit(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
+        self._state.live = False
+        return self._make(node, frame)
+
+    def _parser(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
+        return self._make(node, frame, Kind.PARSER)
+
+    def _gradients(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        deps = self._deps(frozenset().union(*arguments))
+        self._train(deps, anything=True)
+        return self._make(node, frame, deps=deps)
+
+    _FUNCTIONS: ClassVar[dict[str, Callable[..., Values | None]]] = {
+        **dict.fromkeys(knowledge.LOAD, _torch_load),
+        **dict.fromkeys(knowledge.TEXT_COLLECTIONS, _text_list),
+        **dict.fromkeys(knowledge.SAME_ELEMENTS, _same),
+        **dict.fromkeys(knowledge.ONE_ELEMENT, _one),
+        **dict.fromkeys(knowledge.COPIERS, _copy),
+        **dict.fromkeys(knowledge.TRACERS, _trace),
+        **dict.fromkeys(knowledge.EXITS, _exit),
+        **dict.fromkeys(("torch.autograd.backward", "torch.autograd.grad"), _gradients),
+        "torch.save": _torch_save,
+        "argparse.ArgumentParser": _parser,
+    }
 
     def _called_method(
         self, method: str, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
@@ -908,7 +962,8 @@ class Flow:
 
     def _load_state(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
         source = arguments[0] if arguments else _NOTHING
-        from_live = bool(source) and all(each.kind is Kind.STATE for each in source)
+        by_hand = bool(node.args) and isinstance(node.args[0].value, cst.Dict)
+        from_live = by_hand or (bool(source) and all(each.kind is Kind.STATE for each in source))
         self._clock += 1
         for thing in receivers:
             self._modules.add(thing)
@@ -959,7 +1014,7 @@ class Flow:
             self._train(deps, anything=True)
         return self._make(node, frame, deps=deps | self._deps(frozenset().union(*arguments)))
 
-    def _add_option(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+    def _add_option(self, node: cst.Call, receivers: Values, _arguments: list[Values], frame: Frame) -> Values:
         options = {arg.keyword.value: arg.value for arg in node.args if arg.keyword}
         flags = [flag for arg in node.args if not arg.keyword and (flag := text_of(arg.value))]
         dest = text_of(options["dest"]) if "dest" in options else None
@@ -979,7 +1034,9 @@ class Flow:
                 self._options[parser][name] = self._make(node, frame, Kind.TEXT if textual else Kind.UNKNOWN)
         return self._make(node, frame, tag="action")
 
-    def _parse_options(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values | None:
+    def _parse_options(
+        self, node: cst.Call, receivers: Values, _arguments: list[Values], frame: Frame
+    ) -> Values | None:
         parsers = [each for each in receivers if each.kind is Kind.PARSER]
         if len(parsers) != 1:
             return None
@@ -1135,7 +1192,7 @@ class Flow:
         if not isinstance(node_of, cst.ClassDef):
             return self._make(node, frame)
         kind = Kind.MODULE if self._is_module(node_of) else Kind.INSTANCE
-        (made,) = self._create(node, frame, kind, Training.DEFAULT, node_of.name.value, _NOTHING)
+        (made,) = self._create(node, frame, _Made(kind, Training.DEFAULT, node_of.name.value))
         made.definition = node_of
         made.frame = definition.frame
         init = self._methods(node_of).get("__init__")
@@ -1266,7 +1323,7 @@ class Flow:
             call = self.calls[node] = Call(node, frame.scope, arguments=[set() for _ in arguments])
         call.receivers |= receivers
         for seen, values in zip(call.arguments, arguments, strict=True):
-            seen |= values
+            seen.update(values)
 
     def _make(
         self,
@@ -1285,24 +1342,15 @@ class Flow:
             thing.deps = _few(thing.deps | deps)
         return frozenset({thing})
 
-    def _create(self, node: cst.Call, frame: Frame, kind: Kind, birth: Training, name: str, deps: Values) -> Values:
+    def _create(self, node: cst.Call, frame: Frame, new: _Made) -> Values:
         """Give the new object that a constructor makes."""
-        (made,) = self._make(node, frame, kind, deps, tag="created")
-        made.birth = birth
-        made.made_by = name
+        (made,) = self._make(node, frame, new.kind, new.deps, tag="created")
+        made.birth = new.birth
+        made.made_by = new.name
         self._clock += 1
         made.born = self._clock
         for each in (made, *self._below(made)):
             self._state.modes.pop(each, None)
-        return frozenset({made})
-
-    def _loaded(self, node: cst.Call, frame: Frame) -> Values:
-        self._clock += 1
-        (made,) = self._make(node, frame, Kind.LOADED)
-        made.made_by = "torch.load"
-        made.born = self._clock
-        mode = Mode(self._pickled, node, self._clock, self._run, self._state.facts)
-        self._state.modes[made] = frozenset({mode})
         return frozenset({made})
 
     def _copied(self, values: Values, node: cst.Call, frame: Frame) -> Values:
@@ -1343,7 +1391,7 @@ class Flow:
             depth, owner = 0, thing.owner
             while owner is not None:
                 depth, owner = depth + 1, owner.owner
-            if depth > 5:
+            if depth > _PARTS:
                 return thing
             parts[name] = Thing(Kind.UNKNOWN, thing.birth, deps=_few(thing.deps | {thing}), owner=thing)
         return parts[name]
@@ -1456,7 +1504,7 @@ def _merge(
 
 
 def _where(mode: Mode, facts: frozenset[Fact]) -> Mode:
-    if not facts or len(mode.facts) > 6:
+    if not facts or len(mode.facts) > _FACTS:
         return mode
     return Mode(mode.training, mode.load, mode.order, mode.run, mode.facts | facts)
 

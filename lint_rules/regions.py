@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from lint_rules.rule import Rule
 
 
+#: What stands before a function on a line that binds another name to it.
+_BOUND = re.compile(r"(\w+)\s*(?::[^=]*)?=\s*(?:[\w.]*partial\w*\(\s*)?[\w.]*$")
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """What is left of a source, and where each line came from.
@@ -100,8 +104,10 @@ def _pattern(marks: Iterable[str], text: str) -> re.Pattern[str]:
     of `import load as ld`, `ld = torch.load` and `ld = partial(torch.load, ...)`.
     """
     mark = "|".join(sorted(map(re.escape, marks)))
-    bound = rf"(\w+)\s*(?::[^=\n]*)?=\s*(?:[\w.]*partial\w*\(\s*)?[\w.]*\b(?:{mark})\b(?!\s*\()"
-    others = {name for pair in re.findall(rf"\b(?:{mark})\s+as\s+(\w+)|{bound}", text) for name in pair if name}
+    others: set[str] = set()
+    for found in re.finditer(rf"\b(?:{mark})\b(?!\s*\()(?:\s+as\s+(\w+))?", text):
+        before = _BOUND.search(text[text.rfind("\n", 0, found.start()) + 1 : found.start()])
+        others |= {name for name in (found[1], before and before[1]) if name}
     spelled = rf"\.\s*(?:{mark})\b|\b(?:{mark})\s*[(,)]"
     return re.compile("|".join((spelled, *(rf"\b{re.escape(name)}\b" for name in sorted(others)))))
 

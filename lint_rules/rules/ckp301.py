@@ -19,6 +19,7 @@ _LOAD = ("torch.load", "torch.serialization.load")
 _GUARDED_BY_DEFAULT = (2, 6)
 _GUARD = "weights_only"
 _APPLIERS = ("builtins.map",)
+_RENAMED = re.compile(rb"\bimport\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]*?\b\1\s*\.\s*load\b")
 _IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
 
 
@@ -55,7 +56,12 @@ class UnguardedTorchLoad(Rule):
     code = "CKP301"
     name = "unguarded-torch-load"
     summary = "`torch.load` without `weights_only`"
-    needs = ((b"torch", re.compile(rb"\.\s*load\b")), (_IMPORTED,))
+    needs = (
+        (b"torch.load",),
+        (b"serialization.load",),
+        (b"import torch", b".load", _RENAMED),
+        (b"from torch", b"load", _IMPORTED),
+    )
     marks = frozenset({"load"})
     invalid = (
         Example(
@@ -97,6 +103,15 @@ class UnguardedTorchLoad(Rule):
             """,
             why="the function is imported, from either module",
             lines=(6, 6),
+        ),
+        Example(
+            """
+            from torch import serialization
+
+            state = serialization.load("checkpoint.pt")
+            """,
+            why="the module that defines it",
+            lines=(3,),
         ),
         Example(
             """

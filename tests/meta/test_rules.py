@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lint_rules import engine, fixes, prefilter, registry
+from lint_rules import engine, fixes, prefilter, registry, rules
 from lint_rules.config import Settings
 from lint_rules.rule import Example, Finding, Rule
 
@@ -67,7 +67,7 @@ class TestRule:
         assert len(set(whys)) == len(whys)
 
     def test_file_imports_no_parser(self, rule: Rule) -> None:
-        source = Path(str(registry.rules.__path__[0]), f"{rule.code.lower()}.py").read_text(encoding="utf-8")
+        source = Path(str(rules.__path__[0]), f"{rule.code.lower()}.py").read_text(encoding="utf-8")
         runtime = source.partition("if TYPE_CHECKING:")[0]
         assert "libcst" not in runtime
 
