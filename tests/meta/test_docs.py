@@ -278,14 +278,27 @@ def test_relative_links_lead_somewhere(page: Path):
 
 
 def test_fragments_of_the_changelog_have_valid_names():
-    kinds = "|".join(
-        each["directory"]
-        for each in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]["type"]
-    )
-    names = [path.name for path in (DOCS / "changelog.d").iterdir() if not path.name.startswith(".")]
-    assert [name for name in names if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})(\.\d+)?\.md", name)] == []
+    kinds = "|".join(each["directory"] for each in _towncrier()["type"])
+    valid = re.compile(rf"(\d+|\+[\w-]+)\.({kinds})(\.\d+)?\.md")
+    assert [path.name for path in _fragments() if not valid.fullmatch(path.name)] == []
+
+
+def test_every_fragment_is_in_the_draft_of_the_next_release():
+    command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "next"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    missing = [path.name for path in _fragments() if path.read_text(encoding="utf-8").strip() not in done.stdout]
+    assert missing == []
+
+
+def _fragments() -> list[Path]:
+    return [path for path in (DOCS / "changelog.d").iterdir() if not path.name.startswith(".")]
+
+
+def _towncrier() -> Any:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
 
 
 def test_the_changelog_has_room_for_the_next_release():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+    settings = _towncrier()
     assert (ROOT / settings["filename"]).read_text(encoding="utf-8").count(settings["start_string"]) == 1
