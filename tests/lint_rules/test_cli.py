@@ -136,8 +136,10 @@ def test_a_defect_in_a_rule_is_one_line(monkeypatch):
 
 def test_large_projects_are_not_parsed_whole(monkeypatch):
     Path("a.py").write_text("def f(:\n")
-    monkeypatch.setattr(runner_module, "_CHECKED_WHOLE", 5)
+    monkeypatch.setattr(runner_module, "_CHECKED_WHOLE", 12)
 
+    assert lint(".").exit_code == 2
+    Path("b.py").write_text("x = 1\n")
     assert lint(".").exit_code == 0
     Path("a.py").write_bytes(b"\xff\n" * 10)
     assert lint(".").exit_code == 2

@@ -181,6 +181,23 @@ def test_a_diff_is_shown_and_nothing_is_written():
     assert len(lint("--diff", "--unsafe-fixes").stdout) > len(made.stdout)
 
 
+def test_a_diff_writes_nothing_even_with_fix():
+    Path("a.py").write_text(FAULTY)
+
+    assert lint("--fix", "--diff").exit_code == 1
+    assert Path("a.py").read_text() == FAULTY
+
+
+def test_a_diff_exits_with_2_where_something_cannot_be_read():
+    Path("a.py").write_text(FAULTY)
+    Path("bad.py").write_text("def f(:\n")
+
+    made = lint("--diff")
+
+    assert made.exit_code == 2
+    assert "--- a.py" in made.stdout
+
+
 def test_a_diff_of_nothing_exits_with_0():
     Path("a.py").write_text('import torch\n\nstate = torch.load("b.pt")\n')
 
@@ -195,8 +212,10 @@ def test_a_diff_says_where_the_last_line_has_no_end():
     assert lint("--diff").stdout.count("\\ No newline at end of file") == 2
 
 
-def test_a_fix_that_would_not_parse_is_not_written(monkeypatch):
-    Path("a.py").write_text(FAULTY)
+@pytest.mark.parametrize(("name", "frame"), [("a.py", "{}"), ("a.md", "```python\n{}```\n")])
+def test_a_fix_that_would_not_parse_is_not_written(monkeypatch, name, frame):
+    text = frame.format(FAULTY)
+    Path(name).write_text(text)
     plan = fixes.plan
 
     def spoil(text, findings, *, unsafe):
@@ -208,8 +227,8 @@ def test_a_fix_that_would_not_parse_is_not_written(monkeypatch):
     made = lint("--fix")
 
     assert made.exit_code == 2
-    assert Path("a.py").read_text() == FAULTY
-    assert made.stderr.startswith("error: a.py: the fix of CKP101 would spoil the file")
+    assert Path(name).read_text() == text
+    assert made.stderr.startswith(f"error: {name}: the fix of CKP101 would spoil the file")
     assert "CKP101" in made.stdout
 
 

@@ -110,6 +110,7 @@ def test_a_table_that_is_none_is_reported(tmp_path):
         ({"select": ["CKP301"], "ignore": ["CKP3"]}, Overrides(), True),
         ({"select": ["unguarded-torch-load"], "ignore": ["CKP3"]}, Overrides(), True),
         ({"select": ["ALL"], "ignore": ["CKP3"]}, Overrides(), False),
+        ({"select": ["unguarded-torch-load"], "ignore": ["CKP301"]}, Overrides(), False),
         ({"select": ["CKP301"], "ignore": ["CKP301"]}, Overrides(), False),
         ({"ignore": ["CKP301"]}, Overrides(select=("CKP301",)), True),
         ({"select": ["CKP301"]}, Overrides(ignore=("CKP301",)), False),

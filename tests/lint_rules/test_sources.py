@@ -421,6 +421,11 @@ class TestDocuments:
 
         assert read.edited({read.pieces[0].number: [edit]}).decode() == after
 
+    def test_what_a_session_printed_is_no_code(self):
+        read = source("x.md", ">>> x = 1\n[0, 1,\n... and 7 more\n>>> y = 2\n... \n")
+
+        assert [piece.text for piece in read.pieces] == ["x = 1\ny = 2\n\n"]
+
     def test_a_document_may_leave_out_what_goes_without_saying(self):
         assert "import torch\n" in source("x.md", "").prelude
         assert source("x.py", "").prelude == source("x.ipynb", notebook()).prelude == ""

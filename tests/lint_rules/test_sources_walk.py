@@ -154,6 +154,13 @@ def test_gitignore_files_above_what_is_named_count_up_to_the_repository(tree):
     assert walked("repo/whole") == ["repo/whole/skip.py", "repo/whole/y.py"]
 
 
+def test_the_nearest_gitignore_file_has_the_last_word(tree):
+    folder = tree((".gitignore", "*.py"), ("src/.gitignore", "!x.py"), "src/deep/x.py", "src/deep/y.py")
+    (folder / ".git").mkdir()
+
+    assert walked("src/deep") == walked("src/deep/") == ["src/deep/x.py"]
+
+
 def test_gitignore_files_can_be_left_unread(tree):
     tree((".gitignore", "*.py"), ("pyproject.toml", "[tool.ckpt-lint]\nrespect-gitignore = false"), "x.py")
 
