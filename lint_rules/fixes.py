@@ -94,6 +94,10 @@ def _import_edits(text: str, modules: Iterable[str]) -> list[Edit]:
     if not added:
         return []
     line, lead, tail = _import_line(text)
+    lines = split_lines(text)
+    if lines and line > len(lines) and not lines[-1].endswith(("\n", "\r")):
+        column = len(lines[-1]) + 1
+        return [Edit(len(lines), column, len(lines), column, f"{end * (lead + 1)}{added}")]
     return [Edit(line, 1, line, 1, f"{end * lead}{added}{end * tail}")]
 
 

@@ -1110,6 +1110,7 @@ class Flow:
         if function.bound is not None:
             positional = [frozenset({function.bound}), *positional]
         outside, since = self._state.facts, self._clock
+        inner.called = key[0] != "alone"
         self._state.facts = self._bind(definition.params, positional, named, inner)
         self._stack.append(definition)
         self._statement(definition.body, inner)
@@ -1168,7 +1169,7 @@ class Flow:
                 values = positional[number]
             elif name in named:
                 values = named[name]
-            elif param.default is not None and (positional or named):
+            elif param.default is not None and inner.called:
                 values = self._value(param.default, outer)
             else:
                 default = self._value(param.default, outer) if param.default is not None else _NOTHING

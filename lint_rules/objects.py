@@ -150,6 +150,7 @@ class Frame:
         scope: The names that it binds.
         parent: The frame that the function was defined in.
         function: The function's definition; None for the module.
+        called: Whether a call of this file opened it, so that parameters left out have their defaults.
         returned: What it returned so far, with the state at that point.
         nested: Functions defined in it.
         loops: For each loop being followed the states that left it by `break` or went on by `continue`.
@@ -159,6 +160,7 @@ class Frame:
     scope: Scope
     parent: Frame | None = None
     function: cst.CSTNode | None = None
+    called: bool = True
     returned: list[tuple[Values, State]] = field(default_factory=list)
     nested: list[Thing] = field(default_factory=list)
     loops: list[list[State]] = field(default_factory=list)

@@ -1,0 +1,163 @@
+"""The engine: places, cells, errors, regions, fixes, and what stays unloaded."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from lint_rules import engine, fixes, prefilter, registry
+from lint_rules.config import Settings
+from lint_rules.regions import narrow, split_lines
+from lint_rules.rule import Edit, Finding, Fix
+
+RULES = registry.all_rules()
+GUARD = registry.rule("CKP301")
+SOURCE = 'import torch\n\n\ndef read(path):\n    """Read."""\n    return torch.load(path)\n'
+
+
+def lint(text: str, *codes: str) -> list[Finding]:
+    rules = tuple(map(registry.rule, codes)) if codes else RULES
+    return engine.lint_text(text, "a.py", rules, Settings())
+
+
+def test_finding_spans_the_call() -> None:
+    (finding,) = lint("import torch\nx = 'é', torch.load(\n    'a.pt',\n)\n")
+    assert (finding.line, finding.column, finding.end_line, finding.end_column) == (2, 10, 4, 2)
+    assert (finding.code, finding.name, finding.path, finding.cell) == ("CKP301", "unguarded-torch-load", "a.py", None)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_do_not_move_places(end: str) -> None:
+    text = SOURCE.replace("\n", end)
+    (finding,) = lint(text)
+    assert (finding.line, finding.column) == (6, 12)
+    assert fixes.apply(text, [finding.fix] if finding.fix else []) == text.replace(
+        "(path)" + end, "(path, weights_only=True)" + end, 1
+    ).replace("read(path, weights_only=True)", "read(path)")
+
+
+def test_form_feeds_and_separators_end_no_line() -> None:
+    (finding,) = lint("import torch\n\x0c\nx = '\u2028'\ntorch.load('a')\n")
+    assert finding.line == 4
+
+
+def test_findings_are_in_order_of_place() -> None:
+    text = "import torch\nm = torch.nn.Linear(1, 1)\nm.load_state_dict(torch.load('a'))\nm.load_state_dict('b')\nm(1)\n"
+    assert [(each.line, each.code) for each in lint(text)] == [(3, "CKP301"), (4, "CKP101"), (4, "CKP201")]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("import torch\nprint 'torch.load'\n", 2), ("torch.load(\n", 1), ("x = 1\n  torch.load()\n", 2), ("a\0b", 1)],
+)
+def test_syntax_error_is_placed(text: str, line: int) -> None:
+    with pytest.raises(engine.SourceError) as raised:
+        lint(text)
+    assert raised.value.line == line
+    assert raised.value.message
+
+
+def test_deep_nesting_is_an_error_not_a_crash() -> None:
+    with pytest.raises(engine.SourceError):
+        lint(f"import torch\ntorch.load({'(' * 5000}1{')' * 5000})\n")
+
+
+def test_no_rules_means_no_work() -> None:
+    assert engine.lint_text("no python at all", "a.py", (), Settings()) == []
+
+
+def test_cells_are_one_script() -> None:
+    cells = [
+        (1, "import torch\nfrom net import Net"),
+        (2, "this is no python"),
+        (4, "net = Net()\nnet.load_state_dict(torch.load('a.pt', weights_only=True))"),
+        (7, "# prose\nnet(1)\ntorch.load('b.pt')"),
+    ]
+    found = engine.lint_cells(cells, "a.ipynb", RULES, Settings())
+    assert [(each.code, each.cell, each.line) for each in found] == [("CKP201", 4, 2), ("CKP301", 7, 3)]
+    assert found[1].fix is not None
+    assert {edit.line for edit in found[1].fix.edits} == {3}
+
+
+def test_top_level_await_is_python_in_a_cell() -> None:
+    found = engine.lint_cells([(0, "import torch\nx = await torch.load('a')\n")], "a.ipynb", RULES, Settings())
+    assert [each.cell for each in found] == [0]
+
+
+def test_unneeded_bodies_are_cut_and_places_kept() -> None:
+    filler = "\n".join(f"def f{n}(x):\n    '''Doc.'''\n    y = x\n    return y\n\n" for n in range(20))
+    text = f"import torch\n{filler}\ndef read(path):\n    return torch.load(path)\n"
+    region = narrow(text, ast.parse(text), (GUARD,))
+    assert region.text.count("return y") == 0
+    assert region.text.count("...") == 20
+    for number, line in enumerate(region.text.splitlines(), 1):
+        if line.strip() != "...":
+            assert split_lines(text)[region.origin(number) - 1].rstrip("\n") == line
+    (finding,) = lint(text, "CKP301")
+    assert text.splitlines()[finding.line - 1] == "    return torch.load(path)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class A:\n    def f(self): return 1\n    def g(self):\n        return 2\n",
+        "def f():\n    # nothing\n    def g():\n        return 1\n    return g\n",
+        "def f():\n    @decorator\n    class A:\n        pass\n",
+        "if x:\n\tdef f():\n\t\treturn 1\nelse:\n\tdef f():\n\t\treturn 2",
+        "async def f():\n    return 1\n",
+        "",
+    ],
+)
+def test_a_narrowed_source_parses(text: str) -> None:
+    region = narrow(text, ast.parse(text), (GUARD,))
+    ast.parse(region.text)
+    assert "return 2" not in region.text
+
+
+def test_prefilter_leaves_only_rules_that_can_speak() -> None:
+    assert prefilter.wanted(b"import json\njson.load(f)\n", RULES) == ()
+    assert [rule.code for rule in prefilter.wanted(b"m.load_state_dict(x)", RULES)] == ["CKP101", "CKP201"]
+
+
+def test_overlapping_fixes_wait_and_imports_are_added_once() -> None:
+    def finding(line: int, fix: Fix) -> Finding:
+        return Finding("CKP000", "a-b", "a.py", line, 1, line, 2, "", fix)
+
+    text = '"""Doc."""\nimport os\n\nf(a)\ng(b)\n'
+    wrap = Fix((Edit(4, 3, 4, 4, "h(a)"),), safe=True, imports=("torch",))
+    inner = Fix((Edit(4, 1, 4, 5, "x"),), safe=True)
+    other = Fix((Edit(5, 3, 5, 4, "h(b)"),), safe=True, imports=("torch",))
+    unsafe = Fix((Edit(5, 1, 5, 2, "k"),), safe=False)
+    found = [finding(4, wrap), finding(4, inner), finding(5, other), finding(5, unsafe)]
+    plan = fixes.plan(text, found, unsafe=False)
+    assert plan.applied == (found[0], found[2])
+    assert fixes.edit(text, plan.edits) == '"""Doc."""\nimport os\nimport torch\n\nf(h(a))\ng(h(b))\n'
+    assert found[3] in fixes.plan(text, found, unsafe=True).applied
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("f()\n", "import torch\n\nf()\n"),
+        ("#!/bin/python\n# c\n@d\ndef f(): pass\n", "#!/bin/python\n# c\nimport torch\n\n@d\ndef f(): pass\n"),
+        ('"""Doc."""\nf()\n', '"""Doc."""\n\nimport torch\nf()\n'),
+        ("from __future__ import annotations\nf()\n", "from __future__ import annotations\n\nimport torch\nf()\n"),
+        ("import a\nfrom b import (\n    c,\n)\nf()\n", "import a\nfrom b import (\n    c,\n)\nimport torch\nf()\n"),
+        ("import a\r\nf()\r\n", "import a\r\nimport torch\r\nf()\r\n"),
+        ("import a", "import a\nimport torch\n"),
+    ],
+)
+def test_missing_import_goes_behind_the_leading_ones(text: str, expected: str) -> None:
+    assert fixes.apply(text, [Fix((), safe=True, imports=("torch",))]) == expected
+
+
+def test_importing_the_engine_and_the_rules_loads_no_parser() -> None:
+    code = (
+        "import sys; from lint_rules import engine, prefilter, registry; registry.all_rules(); "
+        "heavy = {'libcst', 'torch', 'numpy'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
