@@ -88,15 +88,18 @@ class Call:
         """Whether an entry need not come back, or may come although nobody has it."""
         return any(fnmatchcase(key, pattern) for pattern in (*self.allow_missing, *self.allow_unexpected))
 
-    def put(self, module: nn.Module, state: Any) -> None:
+    def put(self, module: nn.Module, state: Any) -> Any:
         """Load a state into a module the way the user does, tolerating only what is allowed.
+
+        Returns:
+            What the user's own way returned, else None: everything that does not fit raises.
 
         Raises:
             Exception: Whatever that way raises.
         """
         if self.load_state is not None:
-            self.load_state(module, state)
-        elif not self.allow_missing and not self.allow_unexpected:
+            return self.load_state(module, state)
+        if not self.allow_missing and not self.allow_unexpected:
             module.load_state_dict(state)
         else:
             result = module.load_state_dict(state, strict=False)
@@ -104,6 +107,7 @@ class Call:
             unexpected = [key for key in result.unexpected_keys if not _matches(key, self.allow_unexpected)]
             if missing or unexpected:
                 raise RuntimeError(f"Missing key(s) in state_dict: {missing}. Unexpected key(s): {unexpected}.")
+        return None
 
 
 def part(one: nn.Module, other: nn.Module) -> None:

@@ -143,9 +143,13 @@ class Report:
         if self.ok:
             simulated = sum(leg.status == "simulated" for leg in ran)
             legs = f"{len(ran)} leg{'s' * (len(ran) != 1)}" + (f", {simulated} of them simulated" if simulated else "")
-            return f"{self.subject}: all {self.entries} entries and what the checks compare came back ({legs})"
+            return f"{self.subject}: everything came back, {_entries(self.entries)} in the state_dict ({legs})"
         where = ", ".join(dict.fromkeys(leg for finding in self.findings for leg in finding.leg.split(", ") if leg))
         count = len(self.findings)
         return (
-            f"{self.subject} ({where}): {count} finding{'s' * (count != 1)}, {self.entries} entries in the state_dict"
+            f"{self.subject} ({where}): {count} finding{'s' * (count != 1)}, {_entries(self.entries)} in the state_dict"
         )
+
+
+def _entries(count: int) -> str:
+    return f"{count} entr{'y' if count == 1 else 'ies'}"

@@ -25,6 +25,9 @@ class CkptRoundtrip:
     def __init__(self, settings: Settings, node: pytest.Item) -> None:
         self._settings, self._node = settings, node
 
+    def __repr__(self) -> str:
+        return "ckpt_roundtrip"
+
     def __call__(self, make: Callable[[], nn.Module], inputs: Any = None, **arguments: Any) -> Report:
         """Make the round trip.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import re
 import sys
 import traceback
 from collections import deque
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SEED = 20_031
 _DEPTH = 12
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_THE_USERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
 _UNITS_IN_LAST_PLACE = {torch.float64: 64, torch.float32: 32, torch.bfloat16: 1, torch.float16: 2}
 
@@ -160,7 +162,8 @@ def where(error: BaseException) -> str:
         frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)
     ]
     place = f" (at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-    return f"{type(error).__name__}: {str(error).strip() or 'no message'}{place}"
+    text = _ESCAPES.sub("", str(error)).strip()
+    return f"{type(error).__name__}: {text or 'no message'}{place}"
 
 
 def first_difference(expected: Any, actual: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_ckpt.attribution import Attribution
 from pytest_ckpt.compare import entries
@@ -27,15 +27,37 @@ class Changed:
     actual: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """A checkpoint that does not fit, and a loader that did not say so.
+
+    Attributes:
+        kind: What was wrong with it: an entry `dropped`, or one `reshaped` to a single element.
+        key: The entry.
+        outcome: What the loader did: `kept` what was there, `broadcast` the single element, `swallowed` the error.
+    """
+
+    kind: Literal["dropped", "reshaped"]
+    key: str
+    outcome: Literal["kept", "broadcast", "swallowed"]
+
+
 @dataclass(slots=True)
 class Trip:
     """What one leg showed. Checks read it; facts that could not be observed are None or empty.
 
     Attributes:
         leg: The leg.
+        content: The state_dict that was read from the file, where loading is the default one.
+        bloat: Tensors whose whole storage was written although they are a small part of it.
+        lapses: Wrong checkpoints that the loader took for right ones.
+        stale: Entries that a second save wrote as they were at the first.
+        follows: Entries of the loaded module that changed when the file was written again.
+        truncated: What the loader gave for a file that was cut in half; empty if it refused it.
         natural: Whether the source was saved as the factory and `prepare` left it.
         call: How it was travelled.
         source: The module that was saved.
+        bare: The module inside the source's wrappers (DataParallel, torch.compile), which is what is compared.
         carried: Names of the live entries that the state is meant to carry.
         state: What `source.state_dict()` gave when it was saved.
         moved: Entries of the source whose values were moved first.
@@ -65,7 +87,14 @@ class Trip:
     leg: Leg
     call: Call
     source: nn.Module
+    bare: nn.Module
     natural: bool
+    content: Any = None
+    bloat: tuple[Changed, ...] = ()
+    lapses: tuple[Lapse, ...] = ()
+    stale: tuple[Changed, ...] = ()
+    follows: tuple[Changed, ...] = ()
+    truncated: str = ""
     carried: frozenset[str] = frozenset()
     state: Mapping[str, Any] = field(default_factory=dict)
     moved: frozenset[str] = frozenset()
@@ -121,7 +150,7 @@ class Trip:
             return _BY_ASPECT[one.aspect]
         if self.file_state is not None and one.key not in self.file_state:
             return "key-mismatch" if self.name_in_file(one.key) else "unsaved-state"
-        saved, live = self.state.get(one.key), entries(self.source).get(one.key)
+        saved, live = self.state.get(one.key), entries(self.bare).get(one.key)
         if saved is not None and live is not None and saved.dtype != live.dtype:
             return "dtype-changed"
         return "unsaved-state" if one.key in self.kept else "value-changed"

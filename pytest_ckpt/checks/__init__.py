@@ -32,6 +32,7 @@ class Stage(IntEnum):
     FLAGS = 7
     OUTPUTS = 8
     ISOLATION = 9
+    STRICTNESS = 10
 
 
 @dataclass(frozen=True)

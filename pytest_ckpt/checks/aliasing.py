@@ -22,7 +22,7 @@ class Aliasing(Check):
 
     ## What it checks
 
-    Two modules that the user's loader gives for one file share no storage; and after
+    Two modules that the user's loader gives for one file share no storage, and none with the file; and after
     `module.load_state_dict(state_dict)` the module's entries share none with that dict. A `load_state` of the user's
     own may share with the dict: that is what `assign=True` is for.
 
@@ -55,6 +55,15 @@ class Aliasing(Check):
                 one.key,
                 "the entry shares its memory, so a change here is a change there",
                 "load into memory of its own: load_state_dict without assign=True, or copy.deepcopy of what is cached",
+                one.expected,
+                one.actual,
+            )
+        for one in trip.follows:
+            yield Finding(
+                self.name,
+                one.key,
+                "the entry is the file's memory: the next checkpoint saved to that path changed the loaded module",
+                "load without mmap=True or assign=True, or save to a new file and os.replace(new, path)",
                 one.expected,
                 one.actual,
             )

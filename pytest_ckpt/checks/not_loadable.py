@@ -49,7 +49,7 @@ class NotLoadable(Check):
     stage: ClassVar[Stage] = Stage.LOAD
 
     def run(self, trip: Trip) -> Iterator[Finding]:
-        if not trip.load_error or trip.device_refused:
+        if not trip.load_error or trip.device_refused or trip.unsafe_globals:
             return
         for one in trip.blamed:
             yield Finding(
@@ -65,7 +65,7 @@ class NotLoadable(Check):
                 self.name,
                 type(trip.source).__name__,
                 f"loading raised {trip.load_error}",
-                "make load accept what save wrote: the two must agree on keys, shapes and types",
+                "make load(path) accept what save(module, path) wrote: the same keys, shapes and types",
             )
 
     @staticmethod
@@ -78,6 +78,9 @@ class NotLoadable(Check):
 
 
 def _hint(key: str, actual: str) -> str:
+    for prefix, inner in (("module.", "module"), ("_orig_mod.", "_orig_mod")):
+        if key.startswith(prefix):
+            return f"save the module inside the wrapper: model.{inner}.state_dict()"
     name = key.rpartition(".")[2]
     if name == "_extra_state":
         return "define set_extra_state(state) beside get_extra_state()"

@@ -53,7 +53,7 @@ class NotSaveable(Check):
                 f"saving raised {trip.save_error}",
                 "return only tensors, numbers, strings, lists and dicts from get_extra_state()"
                 if extra
-                else "make save accept this module",
+                else "make save(module, path) accept this module",
             )
 
     @staticmethod

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
+from pytest_ckpt.checkpoint_file import is_module_class
 from pytest_ckpt.checks import Case, Check, Stage
 from pytest_ckpt.findings import Finding
 
@@ -31,8 +32,9 @@ class NotWeightsOnly(Check):
 
     ## How it is found
 
-    By loading it, and by `torch.serialization.get_unsafe_globals_in_checkpoint`. With a `load` of the user's own this
-    check does not look.
+    By loading it, and by `torch.serialization.get_unsafe_globals_in_checkpoint`. A `load` of the user's own is called
+    once more while torch is told to load only weights (`TORCH_FORCE_WEIGHTS_ONLY_LOAD`); a loader that allows its
+    classes with `safe_globals` passes.
 
     ## What to do
 
@@ -50,6 +52,8 @@ class NotWeightsOnly(Check):
     stage: ClassVar[Stage] = Stage.FILE
 
     def run(self, trip: Trip) -> Iterator[Finding]:
+        if any(map(is_module_class, trip.unsafe_globals)):
+            return  # the whole module was pickled, which pickled-module reports
         for one in trip.unsafe_globals:
             yield Finding(
                 self.name,

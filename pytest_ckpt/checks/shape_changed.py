@@ -22,7 +22,8 @@ class ShapeChanged(Check):
 
     ## What it checks
 
-    Shape and layout (strided, sparse COO, CSR) of every live entry on both sides.
+    Shape and layout (strided, sparse COO, CSR) of every live entry on both sides; and that a loader of the user's own
+    does not spread a single element over a whole entry.
 
     ## Why it matters
 
@@ -56,6 +57,14 @@ class ShapeChanged(Check):
                 one.expected,
                 one.actual,
             )
+        for lapse in trip.lapses:
+            if lapse.outcome == "broadcast":
+                yield Finding(
+                    self.name,
+                    lapse.key,
+                    "the loader took a checkpoint in which this entry has a single element, and spread it",
+                    "compare before copying: if value.shape != tensor.shape: raise RuntimeError(name)",
+                )
 
     @staticmethod
     def failing() -> Case:

@@ -83,7 +83,7 @@ class UnsavedState(Check):
                     self.name,
                     culprit.key,
                     f"the outputs differ although the state is equal, and no attribute explains it ({culprit.place})",
-                    "look for state outside the module's attributes: closures, hooks, class attributes, __slots__",
+                    "look outside the instance (class attributes, globals, hooks); return it from get_extra_state()",
                     culprit.expected,
                     culprit.actual,
                 )

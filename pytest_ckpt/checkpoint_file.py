@@ -1,0 +1,158 @@
+"""What stands in a checkpoint file, seen apart from the loader that the user has for it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pytest_ckpt.compare import describe, storage_address
+from pytest_ckpt.trip import Changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+_WORTH_SAVING = 4096
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+
+
+def tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Give the tensors among a mapping's values, by name."""
+    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def read(path: Path) -> Any:
+    """Read a file of torch.save as it is, for looking at it; None for a folder or a file of another kind.
+
+    Only plain data is read (`weights_only=True`); a file that holds more gives None.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001 -- the user's own format; nothing follows from it
+        return None
+
+
+def find_state(content: Any) -> dict[str, Tensor] | None:
+    """Find the state_dict in what a file holds: the content itself or the largest dict of tensors one key below."""
+    if not isinstance(content, Mapping):
+        return None
+    found = tensors(content)
+    for value in content.values():
+        if isinstance(value, Mapping) and len(inner := tensors(value)) > len(found):
+            found = inner
+    return found or None
+
+
+def with_state(content: Any, state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Any:
+    """Give a copy of what a file holds with the state_dict in it replaced.
+
+    Args:
+        content: What `read` gave.
+        state: What `find_state` found in it.
+        other: The entries to stand there instead.
+    """
+
+    def replaced(mapping: Mapping[Any, Any]) -> Any:
+        result = mapping.copy() if hasattr(mapping, "copy") else dict(mapping)
+        for key in state:
+            result.pop(key, None)
+        result.update(other)
+        return result
+
+    if tensors(content).keys() == state.keys():
+        return replaced(content)
+    return {
+        key: replaced(value) if isinstance(value, Mapping) and tensors(value).keys() == state.keys() else value
+        for key, value in content.items()
+    }
+
+
+def bloat(content: Any) -> tuple[Changed, ...]:
+    """List tensors whose storage is written whole although they show a small part of it.
+
+    A view shares its storage with what it was cut from, and torch.save writes storages. Counted is what all tensors of
+    the file together show of a storage; a few kilobytes are not worth a word.
+    """
+    shown: dict[int, list[tuple[str, Tensor]]] = {}
+    for name, tensor in _leaves(content, ""):
+        address = storage_address(tensor)
+        if address:
+            shown.setdefault(address, []).append((name, tensor))
+    found = []
+    for views in shown.values():
+        name, tensor = max(views, key=lambda view: view[1].numel())
+        whole = tensor.untyped_storage().nbytes()
+        used = sum(view.numel() * view.element_size() for _, view in views)
+        if whole >= 2 * used and whole - used >= _WORTH_SAVING:
+            found.append(Changed(name, f"{describe(tensor)} ({used} bytes)", f"a storage of {whole} bytes"))
+    return tuple(found)
+
+
+def _leaves(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, torch.Tensor):
+        yield prefix, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _leaves(value, str(key))
+    elif isinstance(content, (list, tuple)):
+        for index, value in enumerate(content):
+            yield from _leaves(value, f"{prefix}[{index}]")
+
+
+def unsafe_globals(path: Path) -> tuple[str, ...]:
+    """Name what a file of torch.save holds that `weights_only=True` refuses; nothing for other files."""
+    try:
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # noqa: BLE001 -- a folder, a legacy file, or one that is not torch's
+        return ()
+    return tuple(name for name in found if not name.startswith("torch.nn.parameter.Uninitialized"))
+
+
+def is_module_class(name: str) -> bool:
+    """Whether a dotted name, as pickle writes it, is that of a subclass of nn.Module."""
+    module, _, attribute = name.rpartition(".")
+    found = getattr(sys.modules.get(module), attribute, None)
+    return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+def needs_more_than_weights(load: Callable[[Path], Any], path: Path) -> bool:
+    """Whether a loader cannot read its file once torch is told to load only weights, whatever the loader says.
+
+    A loader that allows its own classes with `torch.serialization.safe_globals` can.
+    """
+    with _only_weights():
+        try:
+            load(path)
+        except Exception as error:  # noqa: BLE001 -- only one kind of error answers the question
+            return is_refusal(error)
+    return False
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error is torch's refusal to unpickle more than weights."""
+    return isinstance(error, pickle.UnpicklingError) and "weights" in str(error).lower()
+
+
+@contextmanager
+def _only_weights() -> Iterator[None]:
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = before

@@ -1,0 +1,130 @@
+"""Small facts about two modules, or about an error: each a pure function of what it is given."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from pytest_ckpt.compare import bits_equal, describe, differences, entries, storages
+from pytest_ckpt.moment import attributes, modules_within, reachable
+from pytest_ckpt.snapshot import changed_modes, modes
+from pytest_ckpt.trip import Changed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Give the module inside the wrappers of torch.compile, DataParallel and DistributedDataParallel."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def rounded(expected: Tensor, actual: Tensor) -> bool:
+    """Whether the loaded value is the saved one, rounded to a narrower floating-point dtype and widened again."""
+    if not expected.dtype.is_floating_point or expected.layout != torch.strided:
+        return False
+    narrower = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+    saved, loaded = expected.detach(), actual.detach()
+    try:
+        return any(
+            bits_equal(saved.to(dtype).to(saved.dtype), loaded)
+            for dtype in narrower
+            if dtype.itemsize < saved.dtype.itemsize
+        )
+    except (RuntimeError, NotImplementedError):  # a dtype without conversions
+        return False
+
+
+def shared(ours: Mapping[str, Tensor], theirs: Mapping[str, Any], what: str) -> tuple[Changed, ...]:
+    """List our entries that use memory of theirs."""
+    memory = storages(theirs)
+    return tuple(
+        Changed(name, "memory of its own", f"memory of {memory[address]!r} in {what}")
+        for address, name in storages(ours).items()
+        if address in memory
+    )
+
+
+def hidden(source: nn.Module, loaded: nn.Module) -> tuple[Changed, ...]:
+    """List attributes that hold unregistered submodules whose parameters differ between the two sides."""
+    known = {id(one) for one in source.modules()}
+    others = reachable(loaded)
+    found = []
+    for path, owner in source.named_modules():
+        for name, value in attributes(owner).items():
+            inside = [one for one in modules_within(value) if id(one) not in known]
+            theirs = modules_within(attributes(others[path]).get(name)) if path in others else []
+            pairs = zip(inside, theirs, strict=False)
+            if any(next(differences(entries(one), entries(other)), None) for one, other in pairs):
+                key = ".".join(filter(None, (path, name)))
+                found.append(Changed(key, describe(value), describe(attributes(others[path])[name])))
+    return tuple(found)
+
+
+def mixed_modes(source: nn.Module, loaded: nn.Module) -> tuple[Changed, ...]:
+    """List submodules in another mode than in the source, unless the loader put the whole module into one mode.
+
+    Layers decide: the flag of a container, all of whose layers are as they were, is read by nobody.
+    """
+    ours, theirs = modes(source), modes(loaded)
+    layers = {name: one for name, one in loaded.named_modules() if not any(True for _ in one.children())}
+    if len({one.training for one in layers.values()}) <= 1:
+        return ()
+    changed = {one.key: one for one in changed_modes(ours, theirs)}
+    found: list[str] = []
+    for name in changed:
+        below = [layer for layer in layers if layer == name or layer.startswith(f"{name}.")]
+        outermost = not any(name.startswith(f"{outer}.") for outer in found)
+        if outermost and below and all(layer in changed for layer in below):
+            found.append(name)
+    return tuple(changed[name] for name in found)
+
+
+def blamed(saved: Mapping[str, Any], content: Mapping[str, Any], target: nn.Module, error: str) -> tuple[Changed, ...]:
+    """List the entries that a failed load is about: those that do not fit, else those that the error names."""
+    try:
+        wanted = target.state_dict()
+    except Exception:  # noqa: BLE001 -- the error at hand is the one to report
+        wanted = {}
+    found = []
+    for key, value in content.items():
+        if key not in wanted:
+            found.append(Changed(key, describe(value), "no such entry in a fresh module"))
+        elif isinstance(value, torch.Tensor) and isinstance(wanted[key], torch.Tensor):
+            one, other = value, wanted[key]
+            if not is_lazy(one) and not is_lazy(other) and one.shape != other.shape:
+                found.append(Changed(key, describe(one), describe(other)))
+    found += [
+        Changed(key, "absent from the file", describe(value)) for key, value in wanted.items() if key not in content
+    ]
+    named = [key for key in saved if f'"{key}"' in error or f"'{key}'" in error or f" {key}: " in error]
+    return tuple(found) or tuple(Changed(key, describe(saved[key]), "") for key in named)
+
+
+def extra_state_refused(error: BaseException, target: nn.Module) -> tuple[Changed, ...]:
+    """Name the extra state that a submodule could not take back, if that is where the error came from."""
+    names = {id(one): name for name, one in target.named_modules()}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if frame.f_code.co_name == "set_extra_state" and id(owner) in names:
+            key = ".".join(filter(None, (names[id(owner)], "_extra_state")))
+            return (Changed(key, "", ""),)
+    return ()
+
+
+def merged(first: tuple[Changed, ...], second: tuple[Changed, ...]) -> tuple[Changed, ...]:
+    """Join two lists of changes, each key once."""
+    seen = {one.key for one in first}
+    return (*first, *(one for one in second if one.key not in seen))

@@ -1,0 +1,335 @@
+"""One leg of a round trip: a source is saved, a target is loaded, and what is seen on the way is noted."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pytest_ckpt import checkpoint_file, formats, legs
+from pytest_ckpt.attribution import attribute_outputs
+from pytest_ckpt.compare import describe, difference, differences, entries, uninitialized, untied
+from pytest_ckpt.distinguish import distinguish, poison
+from pytest_ckpt.facts import blamed, extra_state_refused, hidden, merged, mixed_modes, rounded, shared, unwrapped
+from pytest_ckpt.findings import UsageError
+from pytest_ckpt.moment import Moment
+from pytest_ckpt.outputs import ForwardError, first_difference, where
+from pytest_ckpt.probes import probe
+from pytest_ckpt.snapshot import Prints, Snapshot
+from pytest_ckpt.trip import Changed, Trip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from pytest_ckpt.call import Call
+    from pytest_ckpt.legs import Leg
+
+
+class Traveller:
+    """Takes one module through one leg, and notes what it sees on the trip."""
+
+    def __init__(self, call: Call, leg: Leg, folder: Path, *, natural: bool) -> None:
+        self._call, self._leg, self._natural = call, leg, natural
+        self._format = formats.get(leg.format)
+        self._path = folder / f"checkpoint{self._format.suffix}"
+
+    def travel(self) -> Trip:
+        """Make the round trip; stop where there is nothing more to see."""
+        source = self._source()
+        trip = Trip(self._leg, self._call, source, unwrapped(source), natural=self._natural)
+        self._keys(trip)
+        if not self._natural:
+            self._distinguish(trip)
+        self._save(trip)
+        if trip.save_error:
+            return trip
+        self._load(trip)
+        if trip.loaded is None:
+            return trip
+        self._compare(trip)
+        if not self._leg.simulated:
+            self._outputs(trip)
+            probe(trip, self._path)
+        return trip
+
+    # ------------------------------------------------------------------------------------------------------- the source
+
+    def _source(self) -> nn.Module:
+        source = self._call.build()
+        if self._call.prepare is not None:
+            try:
+                self._call.prepare(source)
+            except Exception as error:  # noqa: BLE001 -- the user's function may raise anything
+                raise UsageError(
+                    f"prepare({type(source).__name__}) raised {where(error)}: it is called with the module that make() "
+                    "built and must leave it in the state that is to be saved"
+                ) from None
+        elif self._call.runner.given and uninitialized(source):
+            self._call.runner(source)
+        if self._leg.saved_on != "cpu" and not self._leg.simulated:
+            source.to(self._leg.saved_on)
+        return source
+
+    def _keys(self, trip: Trip) -> None:
+        """Find out which live entries the state_dict is meant to carry."""
+        live, before = entries(trip.bare), Snapshot(trip.bare)
+        try:
+            keys = set(trip.bare.state_dict())
+        except Exception as error:  # noqa: BLE001 -- a state_dict of the user's own may raise anything
+            trip.save_error = where(error)
+            return
+        trip.save_changes, trip.save_modes = before.changes(), before.mode_changes()
+        renamed = not keys <= live.keys()
+        trip.carried = frozenset(name for name in live if renamed or name in keys)
+
+    def _distinguish(self, trip: Trip) -> None:
+        """Move every entry that the state carries, but not what is frozen and the same in every instance.
+
+        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out.
+        """
+        live = entries(trip.bare)
+        twin = entries(unwrapped(self._call.build_apart(trip.source)))
+        given = {
+            name
+            for name, tensor in twin.items()
+            if isinstance(tensor, nn.Parameter)
+            and not tensor.requires_grad
+            and name in live
+            and difference(name, live[name], tensor) is None
+        }
+        trip.moved = frozenset(
+            distinguish({name: live[name] for name in live if name in trip.carried and name not in given}, seed=0)
+        )
+
+    # ------------------------------------------------------------------------------------------------------------- save
+
+    def _save(self, trip: Trip) -> None:
+        before = Snapshot(trip.bare)
+        tagger = legs.Tagger(self._leg.saved_on)
+        try:
+            with tagger.active() if self._leg.simulated else nullcontext():
+                trip.state = trip.bare.state_dict()
+                if self._call.save is not None:
+                    self._call.save(trip.source, self._path)
+                else:
+                    self._format.save(trip.source, self._path)
+        except Exception as error:  # noqa: BLE001 -- whatever saving raises is what the report is about
+            trip.save_error = where(error)
+            return
+        trip.tagged = tagger.tagged
+        trip.save_changes = merged(trip.save_changes, before.changes())
+        trip.save_modes = merged(trip.save_modes, before.mode_changes())
+        if not any(self._path.parent.iterdir()):
+            raise UsageError(
+                f"save({type(trip.source).__name__}, path) wrote nothing to {self._path.name}: write the checkpoint to "
+                "the path that it is given, and not to one of your own"
+            )
+
+    # ------------------------------------------------------------------------------------------------------------- load
+
+    def _load(self, trip: Trip) -> None:
+        if self._call.load is not None:
+            self._load_the_users_way(trip)
+        else:
+            self._load_by_default(trip)
+
+    def _load_the_users_way(self, trip: Trip) -> None:
+        assert self._call.load is not None  # noqa: S101 -- for the type checker
+        content = checkpoint_file.read(self._path)
+        trip.file_state, trip.bloat = checkpoint_file.find_state(content), checkpoint_file.bloat(content)
+        found = checkpoint_file.unsafe_globals(self._path)
+        try:
+            loaded = self._call.load(self._path)
+        except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
+            trip.load_error = where(error)
+            trip.unsafe_globals = found if checkpoint_file.is_refusal(error) else ()
+            target = unwrapped(self._call.build_apart(trip.source))
+            trip.blamed = blamed(trip.state, trip.file_state or trip.state, target, str(error))
+            return
+        if not isinstance(loaded, nn.Module):
+            raise UsageError(
+                f"load(path) gave {describe(loaded)}, not a torch.nn.Module: return the module that was loaded"
+            )
+        if found and checkpoint_file.needs_more_than_weights(self._call.load, self._path):
+            trip.unsafe_globals = found
+        trip.loaded = unwrapped(loaded)
+        got, again = entries(trip.loaded), self._load_again()
+        fresh = entries(unwrapped(self._call.build_apart(trip.source)))
+        trip.shared = shared(got, again, "another model loaded from the same file")
+        trip.kept = frozenset(
+            name
+            for name in got
+            if (name in fresh and difference(name, fresh[name], got[name]) is None)
+            or (name in again and difference(name, again[name], got[name]) is not None)
+        )
+
+    def _load_again(self) -> dict[str, Tensor]:
+        """Give the entries of a second module loaded from the same file; what differs in it was not in the file."""
+        assert self._call.load is not None  # noqa: S101 -- for the type checker
+        try:
+            again = self._call.load(self._path)
+        except Exception:  # noqa: BLE001 -- it worked once; nothing follows from this
+            return {}
+        return entries(unwrapped(again)) if isinstance(again, nn.Module) else {}
+
+    def _load_by_default(self, trip: Trip) -> None:
+        content = self._read(trip)
+        if trip.load_error:
+            return
+        if isinstance(content, nn.Module):
+            trip.loaded = unwrapped(content)
+            return
+        if not isinstance(content, Mapping):
+            raise UsageError(
+                f"save wrote {describe(content)}, which cannot be loaded into a module: save a state_dict, or give "
+                "load=, a function of the path that returns the module"
+            )
+        trip.bloat = checkpoint_file.bloat(content)
+        target = self._call.build_apart(trip.source)
+        bare = unwrapped(target)
+        if self._leg.loaded_on != "cpu":
+            target.to(self._leg.loaded_on)
+        poison(entries(bare), entries(trip.bare), trip.carried)
+        before = Snapshot(bare)
+        prints = Prints(content)
+        try:
+            self._call.put(target, content)
+        except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
+            trip.load_error = where(error)
+            trip.blamed = blamed(trip.state, content, target, str(error)) or extra_state_refused(error, target)
+            return
+        trip.loaded, trip.content = bare, content
+        trip.kept = before.unchanged()
+        trip.modes = before.mode_changes()
+        trip.dict_changes = prints.changes(content)
+        if self._call.load_state is None:
+            held = checkpoint_file.tensors(content)
+            trip.shared = shared(entries(bare), held, "the state_dict that it was loaded from")
+
+    def _read(self, trip: Trip) -> Any:
+        try:
+            return self._format.load(self._path, self._leg.loaded_on)
+        except pickle.UnpicklingError:
+            trip.unsafe_globals = checkpoint_file.unsafe_globals(self._path)
+        except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
+            trip.load_error = where(error)
+            return None
+        try:
+            return torch.load(self._path, map_location=self._leg.loaded_on, weights_only=False)
+        except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
+            trip.load_error = where(error)
+            return None
+
+    # ---------------------------------------------------------------------------------------------------------- compare
+
+    def _compare(self, trip: Trip) -> None:
+        loaded = trip.loaded
+        assert loaded is not None  # noqa: S101 -- for the type checker
+        if self._call.load is not None:
+            trip.modes = mixed_modes(trip.bare, loaded)
+        if trip.bare.training and not loaded.training:
+            trip.bare.eval()
+        source, target = entries(trip.bare), entries(loaded)
+        wanted = {name: tensor for name, tensor in source.items() if self._judged(trip, name)}
+        have = {name: tensor for name, tensor in target.items() if not self._call.allowed(name)}
+        ignored = source.keys() - wanted.keys()
+        have = {name: tensor for name, tensor in have.items() if name not in ignored}
+        trip.differences = (*differences(wanted, have), *self._other_differences(trip, source, loaded))
+        trip.rounded = frozenset(
+            one.key
+            for one in trip.differences
+            if one.aspect == "value" and one.key in source and rounded(source[one.key], target[one.key])
+        )
+        trip.broken_ties = untied(wanted, target)
+        trip.grad_flags = self._grad_flags(wanted, target, loaded)
+        if not self._call.runner.given:
+            trip.hidden = hidden(trip.bare, loaded)
+            trip.notes = (*trip.notes, "outputs were not compared, for want of inputs")
+
+    def _judged(self, trip: Trip, name: str) -> bool:
+        return name in trip.carried and not self._call.allowed(name)
+
+    def _other_differences(self, trip: Trip, live: Mapping[str, Tensor], loaded: nn.Module) -> Iterator[Any]:
+        """Compare what a state_dict holds besides the live tensors: extra state, packed parameters."""
+        extra = {key: value for key, value in trip.state.items() if key not in live and not self._call.allowed(key)}
+        if not extra:
+            return
+        try:
+            state = loaded.state_dict()
+        except Exception:  # noqa: BLE001 -- it could be called on the source; nothing more to see
+            return
+        yield from differences(extra, {key: value for key, value in state.items() if key in extra})
+
+    def _grad_flags(
+        self, source: Mapping[str, Tensor], target: Mapping[str, Tensor], loaded: nn.Module
+    ) -> tuple[Changed, ...]:
+        frozen_for_inference = (
+            self._call.load is not None
+            and not loaded.training
+            and not any(parameter.requires_grad for parameter in loaded.parameters())
+        )
+        if frozen_for_inference:
+            return ()
+        return tuple(
+            Changed(name, str(tensor.requires_grad), str(target[name].requires_grad))
+            for name, tensor in source.items()
+            if name in target
+            and isinstance(tensor, nn.Parameter)
+            and isinstance(target[name], nn.Parameter)
+            and tensor.requires_grad != target[name].requires_grad
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- outputs
+
+    def _outputs(self, trip: Trip) -> None:
+        source, loaded = trip.bare, trip.loaded
+        if not self._call.runner.given or loaded is None:
+            return
+        device = self._leg.loaded_on
+        if device != "cpu":
+            source.to(device)
+            loaded.to(device)
+        if self._natural:
+            self._attribute(trip, loaded)
+            return
+        try:
+            reference = self._run(source)
+        except ForwardError:
+            trip.place = "forward"
+            return
+        try:
+            trip.place = first_difference(reference, self._run(loaded))
+        except ForwardError as error:
+            trip.place = f"forward of the loaded module raised {error}"
+
+    def _run(self, module: nn.Module) -> Any:
+        """Put a module into the mode that outputs are compared in, and run it."""
+        if self._call.mode == "train":
+            module.train()
+        else:
+            module.eval()  # its result is not used: some modules return another one, or None
+        return self._call.runner(module, self._leg.loaded_on)
+
+    def _attribute(self, trip: Trip, loaded: nn.Module) -> None:
+        source, target = entries(trip.bare), entries(loaded)
+        moment = Moment(trip.bare)
+        try:
+            self._run(trip.bare)
+        except ForwardError as error:
+            raise UsageError(
+                f"forward of {type(trip.source).__name__} raised {error} on the inputs that were given, "
+                f"{self._call.runner.describe()}: give the tensor, tuple or dict of keywords that forward takes"
+            ) from None
+        moment.restore()
+        lost = {one.key: source[one.key] for one in trip.differences if one.key in source}
+        lost.update((name, source[name]) for name in source if name in target and self._call.allowed(name))
+        trip.outputs = attribute_outputs(moment, trip.bare, loaded, lost, trip.carried, self._run, self._call.build)
+        if trip.outputs.reason:
+            trip.notes = (*trip.notes, trip.outputs.reason)
