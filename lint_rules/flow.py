@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lint_rules.names import Names, Scope
 
 _DEPTH = 5  # calls of this file's functions inside each other
-_STEPS = 30_000  # expressions in one file; a file that takes more is left alone
+_STEPS = 22_000  # expressions in one file; a file that takes more is left alone
 _DEPS = 24  # objects that a value remembers to be computed from
 _FACT_LENGTH = 100
 _ROUNDS = 2  # how often the body of a loop is followed, and how deep loops may be nested for that
@@ -132,6 +132,7 @@ class Flow:
         self._run = 0
         self._steps = 0
         self._expecting_error = 0
+        self._looping = 0
         self._things: dict[tuple[object, ...], Thing] = {}
         self._parts: dict[Thing, dict[str, Thing]] = defaultdict(dict)
         self._modules: set[Thing] = set()
@@ -198,10 +199,14 @@ class Flow:
         built = self._state
         built.live = True
         loaded: list[tuple[cst.FunctionDef, State]] = []
-        for method in left:
+        called = frozenset().union(*(_attributes(method) for method in left))
+        for method in sorted(left, key=lambda each: each.name.value in called):
+            loads = kind is Kind.INSTANCE and bool(_loaded_attributes(method))
+            if method in self._entered and not loads:
+                continue
             self._start(built)
             self._enter_alone(method, me)
-            if kind is Kind.INSTANCE and _loaded_attributes(method):
+            if loads:
                 self._state.live = True
                 loaded.append((method, self._state))
         for loader, state in loaded[:_LOADERS]:
@@ -325,13 +330,15 @@ class Flow:
         """Follow a loop that runs at least once: what it does to modes has happened afterwards."""
         before, since = self._state.copy(), self._clock
         left: list[State] = []
-        for _ in range(_ROUNDS if len(frame.loops) < _ROUNDS else 1):
+        self._looping += 1
+        for _ in range(_ROUNDS if self._looping <= _ROUNDS else 1):
             frame.loops.append([])
             head()
             self._statement(node.body, frame)
             left += frame.loops.pop()
             if not self._state.live:
                 break
+        self._looping -= 1
         for state in left:
             self._state = self._join(self._state, state, since)
         if self._state.live:
@@ -875,7 +882,8 @@ class Flow:
         return arguments[0] if arguments else self._make(node, frame, Kind.COLLECTION)
 
     def _one(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
-        return self._items(arguments[0], node, frame) if len(arguments) == 1 else None
+        positional = [arg for arg in node.args if not arg.keyword]
+        return self._items(arguments[0], node, frame) if len(positional) == 1 else None
 
     def _copy(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
         return self._copied(arguments[0], node, frame) if arguments else None
