@@ -47,6 +47,8 @@ def read(config: pytest.Config) -> Settings:
         pytest.UsageError: A name of a check or format is unknown; the message has the nearest.
     """
     given = {name.removeprefix("ckpt_"): _names(config, name) for name in _OPTIONS}
+    if not any(given.values()):
+        return Settings()
     from pytest_ckpt import formats, registry
     from pytest_ckpt.findings import UsageError
 

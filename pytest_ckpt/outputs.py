@@ -255,7 +255,7 @@ def close(expected: Tensor, actual: Tensor) -> bool:
     if expected.layout != torch.strided:
         return False
     units = _UNITS_IN_LAST_PLACE.get(expected.dtype.to_real(), 1)
-    tolerance = units * torch.finfo(expected.dtype).eps
+    limits = torch.finfo(expected.dtype)
     wide = torch.complex128 if expected.dtype.is_complex else torch.float64
     one, other = expected.detach().cpu().to(wide), actual.detach().cpu().to(wide)
     finite = one.isfinite() & other.isfinite()
@@ -266,7 +266,8 @@ def close(expected: Tensor, actual: Tensor) -> bool:
     if not one.numel():
         return True
     size = torch.maximum(one.abs(), other.abs())
-    return bool(((one - other).abs() <= tolerance * size.clamp(min=float(size.median()))).all())
+    tolerance = units * (limits.eps * size.clamp(min=float(size.median())) + limits.tiny)
+    return bool(((one - other).abs() <= tolerance).all())
 
 
 def bits_equal_or_unknown(expected: Tensor, actual: Tensor) -> bool:

@@ -11,10 +11,17 @@ from pytest_ckpt import options, summary
 if TYPE_CHECKING:
     from pytest_ckpt.fixtures import CkptRoundtrip
 
+SETTINGS = pytest.StashKey[options.Settings]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the flags and ini options."""
     options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options, so that an unknown name stops the session before it begins."""
+    config.stash[SETTINGS] = options.read(config)
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def ckpt_roundtrip(request: pytest.FixtureRequest) -> CkptRoundtrip:
     """
     from pytest_ckpt.fixtures import CkptRoundtrip
 
-    return CkptRoundtrip(options.read(request.config), request.node)
+    return CkptRoundtrip(request.config.stash[SETTINGS], request.node)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
