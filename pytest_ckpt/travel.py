@@ -50,12 +50,15 @@ class Traveller:
         self._save(trip)
         if trip.save_error:
             return trip
+        training = [(module, module.training) for module in source.modules()]
         self._load(trip)
         if trip.loaded is None:
             return trip
         self._compare(trip)
         if not self._leg.simulated:
             self._outputs(trip)
+            for module, was_training in training:
+                module.training = was_training
             probe(trip, self._path)
         return trip
 
