@@ -1,0 +1,336 @@
+"""The attribute that makes outputs differ is named, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from pytest_ckpt.attribution import _smallest, attribute_outputs
+from pytest_ckpt.compare import entries
+from pytest_ckpt.moment import Moment
+from pytest_ckpt.outputs import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+X = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+
+
+def attribution_of(make, *, change=None, loaded=None, inputs=X, mode="eval"):
+    """Compare a changed module with a fresh one that was given its state."""
+    source = make()
+    if change is not None:
+        change(source)
+    target = make() if loaded is None else loaded()
+    target.load_state_dict(source.state_dict())
+    for module in (source, target):
+        module.train(mode == "train")
+    live = entries(source)
+    return attribute_outputs(Moment(source), source, target, {}, frozenset(live), Runner(inputs), make)
+
+
+def named(*args, **kwargs):
+    return {culprit.key: culprit.kind for culprit in attribution_of(*args, **kwargs).culprits}
+
+
+# ------------------------------------------------------------------------------------------------------ delta debugging
+
+
+def smallest(count, explains):
+    """Run the reduction on numbers, and count how often it asks."""
+    asked = []
+
+    def ask(subset):
+        asked.append(tuple(subset))
+        return explains(set(subset))
+
+    numbers: Any = range(count)
+    return set(_smallest(numbers, ask)), asked
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 24).flatmap(lambda count: st.tuples(st.just(count), st.sets(st.integers(0, count - 1)))))
+def test_what_is_needed_is_found_and_no_more(case):
+    count, needed = case
+    found, asked = smallest(count, lambda subset: needed <= subset)
+    assert found == needed or (not needed and len(found) <= 1)
+    assert len(asked) <= count * count + 3 * count + 1
+
+
+def test_one_culprit_of_many_costs_few_runs():
+    found, asked = smallest(64, lambda subset: 17 in subset)
+    assert found == {17}
+    assert len(asked) < 64
+
+
+def test_of_two_explanations_one_is_given():
+    found, _ = smallest(6, lambda subset: subset >= {0, 1} or subset >= {4, 5})
+    assert found in ({0, 1}, {4, 5})
+
+
+# --------------------------------------------------------------------------------------------------- values of any kind
+
+
+@dataclass
+class Settings:
+    factor: float
+
+
+class Weighted(nn.Module):
+    """Multiplies by whatever number its attribute stands for."""
+
+    kinds: ClassVar[dict[str, Callable[[float], Any]]] = {
+        "tensor": torch.tensor,
+        "float": float,
+        "int": lambda value: int(value * 8),
+        "list": lambda value: [0.0, value],
+        "tuple": lambda value: (0.0, value),
+        "dict": lambda value: {"factor": value},
+        "ordered": lambda value: OrderedDict(factor=value),
+        "deque of tensors": lambda value: deque([torch.tensor(value)]),
+        "nested": lambda value: {"a": [({"b": torch.tensor(value)},)]},
+        "text": lambda value: "x" * int(value * 8),
+        "set": lambda value: {value, value + 1},
+        "object": Settings,
+        "generator": lambda value: torch.Generator().manual_seed(int(value * 8)),
+        "random": lambda value: random.Random(int(value * 8)),
+    }
+
+    def __init__(self, kind, value=1.0):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.factor = self.kinds[kind](value)
+
+    def number(self, value):
+        if isinstance(value, torch.Generator):
+            return torch.rand((), generator=value)
+        if isinstance(value, random.Random):
+            return value.random()
+        if isinstance(value, dict):
+            return sum(map(self.number, value.values()))
+        if isinstance(value, (list, tuple, set, deque)):
+            return sum(map(self.number, value))
+        return len(value) if isinstance(value, str) else getattr(value, "factor", value)
+
+    def forward(self, x):
+        return self.linear(x) * self.number(self.factor)
+
+
+@pytest.mark.parametrize("kind", Weighted.kinds)
+def test_an_attribute_of_any_kind_is_named(kind):
+    def change(module):
+        module.factor = module.kinds[kind](2.0)
+
+    assert named(lambda: Weighted(kind), change=change) in ({"factor": "attribute"}, {"factor": "config"})
+
+
+@pytest.mark.parametrize("kind", Weighted.kinds)
+def test_an_equal_attribute_is_not_named(kind):
+    assert named(lambda: Weighted(kind)) == {}
+
+
+class Optional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.mean = None
+        self.unused = 1
+
+    def forward(self, x):
+        x = self.linear(x)
+        if self.mean is not None:
+            x = x - self.mean
+        return x * getattr(self, "scale", 1.0) + (0 if hasattr(self, "unused") else 1)
+
+
+def test_an_attribute_that_was_none_or_absent_or_deleted_is_named():
+    assert named(Optional, change=lambda module: setattr(module, "mean", torch.ones(2))) == {"mean": "attribute"}
+    assert named(Optional, change=lambda module: setattr(module, "scale", 2.0)) == {"scale": "attribute"}
+    assert named(Optional, change=lambda module: delattr(module, "unused")) == {"unused": "attribute"}
+
+
+def test_values_are_described_on_both_sides():
+    def change(module):
+        module.mean = torch.ones(2)
+        module.scale = 2.0
+
+    culprits = {one.key: one for one in attribution_of(Optional, change=change).culprits}
+    assert set(culprits) == {"mean", "scale"}
+    assert (culprits["mean"].expected, culprits["mean"].actual) == ("float32[2] 1, 1", "None")
+    assert (culprits["scale"].expected, culprits["scale"].actual) == ("2.0", "not set")
+    assert culprits["mean"].type == "Tensor"
+    assert culprits["scale"].place.startswith("output: 4 of 4 elements differ")
+
+
+# -------------------------------------------------------------------------------------------------- which, and how many
+
+
+class Many(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(*(Weighted("tensor") for _ in range(4)))
+        self.offset = 0.0
+        self.debug = 0
+        self.history = []
+        self.register_buffer("mask", torch.ones(2), persistent=False)
+
+    def forward(self, x):
+        self.debug += 1
+        self.history.append(float(x.sum()))
+        return self.blocks(x) * self.mask + self.offset
+
+
+def spoil(module):
+    """Change what no output depends on."""
+    module.debug = 7
+    module.history = [1.0]
+    module.blocks[1].note = "text"
+    module.created = object()
+
+
+PARTS = {
+    "offset": (lambda module: setattr(module, "offset", 3.0), "attribute"),
+    "blocks.2.factor": (lambda module: setattr(module.blocks[2], "factor", torch.tensor(5.0)), "attribute"),
+    "blocks.3.factor": (lambda module: setattr(module.blocks[3], "factor", torch.tensor(7.0)), "attribute"),
+    "mask": (lambda module: module.mask.mul_(2), "buffer"),
+}
+
+
+@pytest.mark.parametrize("keys", [keys for size in range(5) for keys in itertools.combinations(PARTS, size)])
+def test_every_culprit_is_named_and_nothing_that_changes_no_output(keys):
+    def change(module):
+        spoil(module)
+        for key in keys:
+            PARTS[key][0](module)
+
+    assert named(Many, change=change) == {key: PARTS[key][1] for key in keys}
+
+
+class Lists(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+        self.table = {"a": nn.Linear(2, 2)}
+        self.unused = [nn.Linear(2, 2)]
+        self.known = nn.Linear(2, 2)
+        self.order = [self.known]
+
+    def forward(self, x):
+        return self.order[0](self.table["a"](self.layers[1](self.layers[0](x))))
+
+
+def test_unregistered_layers_are_named_by_the_container_that_holds_them():
+    assert named(Lists) == {"layers": "submodule", "table": "submodule"}
+
+
+# -------------------------------------------------------------------------------------------------- derived, configured
+
+
+class Derived(nn.Module):
+    """Computes several things from its weight, and one from nothing that is saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(2) + 1)
+        self.inverse = 1 / self.weight.detach()
+        self.norm = float(self.weight.detach().norm())
+        self.register_buffer("square", self.weight.detach() ** 2, persistent=False)
+        self.noise = torch.rand(2)
+
+    def forward(self, x):
+        return x * self.inverse * self.norm * self.square + self.noise
+
+
+def test_what_is_computed_from_the_state_is_told_from_what_is_not():
+    assert named(Derived) == {"inverse": "derived", "norm": "derived", "square": "derived", "noise": "attribute"}
+
+
+def test_a_setting_that_the_loader_builds_differently_is_told_from_state():
+    assert named(lambda: Weighted("float", 2.0), loaded=lambda: Weighted("float", 1.0)) == {"factor": "config"}
+    assert named(lambda: Weighted("float"), change=lambda module: setattr(module, "factor", 3.0)) == {
+        "factor": "attribute"
+    }
+
+
+# --------------------------------------------------------------------------------------------------- nothing to be said
+
+
+class Unrepeatable(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        type(self).calls += 1
+        return x + self.calls
+
+
+def test_a_forward_that_does_not_repeat_itself_is_not_judged():
+    found = attribution_of(Unrepeatable)
+    assert found.culprits == ()
+    assert "other outputs on the same inputs" in found.reason
+
+
+class Fails(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("no")
+
+
+def test_a_forward_that_raises_is_not_judged():
+    found = attribution_of(Fails)
+    assert found.culprits == ()
+    assert found.reason.startswith("forward of the saved module raised RuntimeError: no")
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_randomness_is_no_difference(mode):
+    make = lambda: nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5), nn.RReLU(), nn.BatchNorm1d(2))
+    assert named(make, mode=mode) == {}
+
+
+class Behind(nn.Module):
+    """Keeps its state where no attribute shows it."""
+
+    kept: ClassVar[dict[int, int]] = {}
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(2, 2)
+        self.second = _Looks()
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+class _Looks(nn.Module):
+    def forward(self, x):
+        return x + Behind.kept.setdefault(id(self), len(Behind.kept))
+
+
+def test_where_no_attribute_explains_it_the_first_submodule_that_differs_is_named():
+    found = attribution_of(Behind)
+    assert [(one.key, one.kind) for one in found.culprits] == [("second", "unknown")]
+    assert "second" in found.culprits[0].place
+
+
+def test_both_modules_are_left_as_they_were():
+    source, target = Many(), Many()
+    target.load_state_dict(source.state_dict())
+    spoil(source)
+    source.offset = 3.0
+    history, mask = source.history, target.mask
+    moment = Moment(source)
+    assert attribute_outputs(moment, source, target, {}, frozenset(entries(source)), Runner(X), Many).culprits
+    assert source.debug == 7
+    assert source.history == history == [1.0]
+    assert target.offset == 0.0
+    assert target.debug == 0
+    assert target.mask is mask
+    assert not hasattr(target, "created")
