@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PYPROJECT = "pyproject.toml"
+_PROJECT_FILES = (PYPROJECT, "setup.py", "setup.cfg", ".git")
 TABLE = "tool.ckpt-lint"
 
 #: What ruff leaves out by default, and why `ckpt-lint .` does not read a virtual environment.
@@ -217,10 +218,16 @@ class Resolver:
         return self._overrides.apply(Settings()) if folder.parent == folder else self.settings(folder.parent)
 
     def _target(self, folder: Path) -> tuple[int, int] | None:
-        """Look in the folder, then above it up to where the project begins."""
+        """Look in the folder, then above it up to where the project begins.
+
+        Requirement files count beside the files that make a folder a project. Those of an example or a subfolder say
+        what that one was tried with, not what the project promises.
+        """
         if folder not in self._targets:
             document = self._document(folder)
-            stated = target.stated_by_pyproject(document) or target.stated_by_requirements(folder)
+            stated = target.stated_by_pyproject(document)
+            if stated is None and any((folder / name).exists() for name in _PROJECT_FILES):
+                stated = target.stated_by_requirements(folder)
             is_top = "project" in document or (folder / ".git").exists() or folder.parent == folder
             self._targets[folder] = stated if stated or is_top else self._target(folder.parent)
         return self._targets[folder]

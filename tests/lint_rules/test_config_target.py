@@ -49,16 +49,28 @@ def test_what_a_pyproject_states(tmp_path, pyproject, expected):
     ],
 )
 def test_what_requirements_state(tmp_path, name, text, expected):
+    (tmp_path / "setup.py").touch()
     (tmp_path / name).write_text(text)
 
     assert Resolver().complete(tmp_path).target_torch == expected
 
 
+def test_requirements_of_a_folder_that_is_no_project_say_nothing(tmp_path):
+    (tmp_path / "requirements.txt").write_text("torch>=2.6\n")
+
+    assert Resolver().complete(tmp_path).target_torch is None
+
+
 def test_the_nearest_statement_counts_up_to_the_projects_own_folder(tmp_path):
+    (tmp_path / ".git").mkdir()
     (tmp_path / "requirements.txt").write_text("torch>=2.6\n")
     inside = tmp_path / "examples" / "old"
     inside.mkdir(parents=True)
     (inside / "requirements.txt").write_text("torch>=1.4\n")
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "setup.cfg").touch()
+    (older / "requirements.txt").write_text("torch>=1.4\n")
     other_project = tmp_path / "other"
     (other_project / "src").mkdir(parents=True)
     (other_project / "pyproject.toml").write_text("[project]\nname = 'other'\n")
@@ -67,7 +79,8 @@ def test_the_nearest_statement_counts_up_to_the_projects_own_folder(tmp_path):
     resolver = Resolver()
 
     assert resolver.complete(tmp_path / "examples").target_torch == (2, 6)
-    assert resolver.complete(inside).target_torch == (1, 4)
+    assert resolver.complete(inside).target_torch == (2, 6)
+    assert resolver.complete(older).target_torch == (1, 4)
     assert resolver.complete(other_project / "src").target_torch is None
     assert resolver.complete(clone).target_torch is None
 
@@ -76,6 +89,7 @@ def test_the_setting_wins_over_requirements_below_it(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.ckpt-lint]\ntarget-torch = "2.1"\n')
     below = tmp_path / "below"
     below.mkdir()
+    (below / "setup.py").touch()
     (below / "requirements.txt").write_text("torch>=2.6\n")
 
     assert Resolver().complete(below).target_torch == (2, 1)
