@@ -295,6 +295,17 @@ class LoadStateDictPath(Rule):
     valid = (
         Example(
             """
+            from base import Model
+
+
+            class Net(Model):
+                def restore(self, path: str):
+                    self.load_state_dict(path)
+            """,
+            why="an inherited method that may take a path",
+        ),
+        Example(
+            """
             import torch
 
             model = torch.nn.Linear(2, 2)

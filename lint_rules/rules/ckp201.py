@@ -350,6 +350,16 @@ class MissingEval(Rule):
             """
             import torch
 
+            layer = torch.nn.Linear(1, 1)
+            layer.load_state_dict({"weight": torch.ones(1, 1), "bias": torch.zeros(1)})
+            print(layer(torch.ones(1, 1)))
+            """,
+            why="weights written by hand are no checkpoint",
+        ),
+        Example(
+            """
+            import torch
+
             model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())
             model.load_state_dict(torch.load("model.pt", weights_only=True))
             model.eval()

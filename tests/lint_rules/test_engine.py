@@ -138,6 +138,11 @@ def test_overlapping_fixes_wait_and_imports_are_added_once() -> None:
     assert found[3] in fixes.plan(text, found, unsafe=True).applied
 
 
+def test_insertions_at_one_place_wait_for_each_other() -> None:
+    one, two = (Fix((Edit(1, 1, 1, 1, text),), safe=True) for text in ("a", "b"))
+    assert fixes.apply("x\n", [one, two]) == "ax\n"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
