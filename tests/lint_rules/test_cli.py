@@ -205,6 +205,8 @@ def test_the_projects_torch_counts_for_the_files_below():
     for folder in ("new", "old"):
         Path(folder).mkdir()
         Path(folder, "a.py").write_text(FAULTY)
+    Path("new/setup.py").touch()
+    Path("old/setup.py").touch()
     Path("new/requirements.txt").write_text("torch>=2.6\n")
     Path("old/requirements.txt").write_text("torch>=2.0\n")
 
@@ -239,6 +241,7 @@ def test_explain_prints_the_page():
 def test_settings_are_shown():
     Path("pyproject.toml").write_text('[tool.ckpt-lint]\nselect = ["CKP301"]\n')
     Path("inner").mkdir()
+    Path("inner/setup.cfg").touch()
     Path("inner/requirements.txt").write_text("torch>=2.6\n")
 
     made = lint("--show-settings", "missing.py", "inner")
