@@ -64,7 +64,7 @@ class Culprit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """What could make the outputs differ; `sure` where the two sides certainly differ in it."""
+    """What could make the outputs differ: `sure` where the two sides certainly differ in it."""
 
     path: str
     name: str
@@ -72,6 +72,7 @@ class _Candidate:
     expected: Any
     actual: Any
     sure: bool = True
+    hides_modules: bool = False
 
     @property
     def key(self) -> str:
@@ -271,7 +272,8 @@ def _candidates(
             if inside and all(id(one) in registered for one in inside):
                 continue
             if not equal(expected, actual, unknown=False) and not isinstance(actual, RemovableHandle):
-                found.append(_Candidate(path, name, "attributes", expected, actual, not equal(expected, actual)))
+                sure, hides = not equal(expected, actual), any(id(one) not in registered for one in inside)
+                found.append(_Candidate(path, name, "attributes", expected, actual, sure, hides))
         for name, tensor in source.tensors[path].items():
             actual = loaded.tensors[path].get(name, _ABSENT)
             one = _Candidate(path, name, _registry_of(owners[path], name), tensor, actual)
@@ -306,7 +308,7 @@ def _smallest(
 
 def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[str, Any]) -> Culprit:
     kind: Kind = "attribute"
-    if modules_within(one.expected):
+    if one.hides_modules:
         kind = "submodule"
     elif one.key in derived:
         kind = "derived"
