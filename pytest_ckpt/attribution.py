@@ -131,7 +131,7 @@ def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its p
     loaded_again = search.difference(())
     if loaded_again is None:
         return Attribution(reason="outputs of the loaded module differ from run to run, so they were not compared")
-    smallest = _explanation(_candidates(source, loaded, source_module, carried), search)
+    smallest = _explanation(_candidates(source, loaded, source_module, loaded_module, carried), search)
     if not smallest:
         return Attribution((search.unknown(place),))
     derived, fresh = _derived(make), _fresh_attributes(make)
@@ -201,7 +201,7 @@ class _Search:
             if owner is not None:
                 registry = owner._parameters if last in owner._parameters else owner._buffers  # noqa: SLF001 -- replaces the object
                 registry[last] = duplicate(saved)
-        copier = Copier()
+        copier = Copier(counterparts=counterparts(self._source_module, self._module))
         for candidate in transplants:
             owner = modules.get(candidate.path)
             if owner is None:
@@ -256,11 +256,16 @@ def _trace(module: nn.Module, runner: Run) -> dict[str, Any]:
 
 
 def _candidates(
-    source: Moment, loaded: Moment, source_module: nn.Module, carried: Collection[str]
+    source: Moment,
+    loaded: Moment,
+    source_module: nn.Module,
+    loaded_module: nn.Module,
+    carried: Collection[str],
 ) -> tuple[_Candidate, ...]:
     """List what differs between the two sides and is not in the state: attributes, unsaved buffers and parameters."""
     registered = {id(one) for one in source_module.modules()}
     owners = reachable(source_module)
+    places = {id(one): id(other) for one, other in counterparts(source_module, loaded_module)}
     found = []
     for path, held in source.attributes.items():
         if path not in loaded.attributes or id(owners[path]) not in registered:
@@ -268,18 +273,23 @@ def _candidates(
         theirs = loaded.attributes[path]
         for name in dict.fromkeys((*held, *theirs)):
             expected, actual = held.get(name, _ABSENT), theirs.get(name, _ABSENT)
-            inside = modules_within(expected)
-            if inside and all(id(one) in registered for one in inside):
+            if isinstance(actual, RemovableHandle) or equal(expected, actual, unknown=False, counterparts=places):
                 continue
-            if not equal(expected, actual, unknown=False) and not isinstance(actual, RemovableHandle):
-                sure, hides = not equal(expected, actual), any(id(one) not in registered for one in inside)
-                found.append(_Candidate(path, name, "attributes", expected, actual, sure, hides))
+            sure = not equal(expected, actual, counterparts=places)
+            hides = any(id(one) not in registered for one in modules_within(expected))
+            found.append(_Candidate(path, name, "attributes", expected, actual, sure, hides))
         for name, tensor in source.tensors[path].items():
             actual = loaded.tensors[path].get(name, _ABSENT)
             one = _Candidate(path, name, _registry_of(owners[path], name), tensor, actual)
             if one.key not in carried and not equal(tensor, actual):
                 found.append(one)
     return tuple(found)
+
+
+def counterparts(one: nn.Module, other: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """Pair the registered submodules of two modules that stand in the same place."""
+    theirs = dict(other.named_modules())
+    return [(module, theirs[name]) for name, module in one.named_modules() if name in theirs]
 
 
 def _registry_of(owner: nn.Module, name: str) -> Literal["_parameters", "_buffers"]:

@@ -226,7 +226,7 @@ def words(tensor: Tensor) -> Tensor:
     return tensor.view(INTEGER_OF_SIZE[size])
 
 
-def equal(one: Any, other: Any, *, unknown: bool = True) -> bool:
+def equal(one: Any, other: Any, *, unknown: bool = True, counterparts: Mapping[int, int] | None = None) -> bool:
     """Whether two values of any kind are the same, tensors within them by bits.
 
     Containers are compared item by item, in order for mappings too. Objects that define no equality are equal if they
@@ -236,18 +236,20 @@ def equal(one: Any, other: Any, *, unknown: bool = True) -> bool:
         one: Any value.
         other: Any value.
         unknown: What to say of two different objects that cannot be compared, such as functions.
+        counterparts: Ids of objects on the one side and those of the objects in their place on the other, which are
+            equal whatever they hold.
     """
-    return _Equality(unknown).of(one, other)
+    return _Equality(unknown, counterparts or {}).of(one, other)
 
 
 class _Equality:
-    def __init__(self, unknown: bool) -> None:  # noqa: FBT001 -- the one thing that it is about
-        self._unknown = unknown
+    def __init__(self, unknown: bool, counterparts: Mapping[int, int]) -> None:  # noqa: FBT001 -- what it is about
+        self._unknown, self._counterparts = unknown, counterparts
         self._above: set[tuple[int, int]] = set()
 
     def of(self, one: Any, other: Any) -> bool:
         pair = (id(one), id(other))
-        if one is other or pair in self._above:
+        if one is other or pair in self._above or self._counterparts.get(pair[0]) == pair[1]:
             return True
         if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
             return _tensor_aspect(one, other) is None

@@ -54,14 +54,15 @@ def copy_tensor(tensor: Tensor) -> Tensor:
 class Copier:
     """Copies any number of values; what two of them share, their copies share too."""
 
-    def __init__(self, keep: Iterable[Any] = ()) -> None:
+    def __init__(self, keep: Iterable[Any] = (), counterparts: Iterable[tuple[Any, Any]] = ()) -> None:
         """Begin with nothing copied.
 
         Args:
             keep: Objects that are not copied wherever they occur.
+            counterparts: Pairs of objects, of which the second takes the place of the first in every copy.
         """
-        self._kept = list(keep)
-        self._memo: dict[int, Any] = {id(one): one for one in self._kept}
+        self._pinned = [*((one, one) for one in keep), *counterparts]
+        self._memo: dict[int, Any] = {id(one): other for one, other in self._pinned}
         self._pairs: list[tuple[Any, Any]] = []
 
     def copy(self, value: Any) -> Any:
