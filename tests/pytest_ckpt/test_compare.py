@@ -157,6 +157,17 @@ def test_dtype_comes_before_value():
     assert (found.expected, found.actual) == ("bfloat16[3] 1, 1, 1", "float32[3] 1, 1, 1")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "other"),
+    [(torch.float32, torch.int32), (torch.float16, torch.bfloat16), (torch.float64, torch.complex64)],
+)
+def test_equal_bits_of_another_dtype_are_another_value(dtype, other):
+    tensor = torch.arange(4.0).to(dtype)
+    same_bits = tensor.view(other)
+    assert not bits_equal(tensor, same_bits)
+    assert aspect(tensor, same_bits) == "dtype"
+
+
 def test_shape_comes_before_value_even_where_values_broadcast():
     found = difference("bias", torch.ones(3), torch.ones(1))
     assert found is not None
@@ -237,6 +248,14 @@ def test_quantized_per_tensor():
     assert not bits_equal(one, torch.quantize_per_tensor(values, 0.1, 11, torch.quint8))
     assert not bits_equal(one, torch.quantize_per_tensor(values + 1, 0.1, 10, torch.quint8))
     assert aspect(one, torch.quantize_per_tensor(values, 0.2, 10, torch.quint8)) == "value"
+
+
+def test_quantized_integers_mean_nothing_without_their_scale():
+    integers = torch.tensor([1, 2], dtype=torch.int8)
+    one = torch._make_per_tensor_quantized_tensor(integers, 0.1, 0)
+    assert bits_equal(one, torch._make_per_tensor_quantized_tensor(integers, 0.1, 0))
+    assert not bits_equal(one, torch._make_per_tensor_quantized_tensor(integers, 0.2, 0))
+    assert not bits_equal(one, torch._make_per_tensor_quantized_tensor(integers, 0.1, 1))
 
 
 def test_quantized_per_channel():

@@ -81,6 +81,7 @@ def test_a_file_without_its_check_is_an_error_of_whoever_wrote_it(tmp_path, monk
     (tmp_path / "odd_one.py").write_text(f"from pytest_ckpt.checks import Check\n{body}")
     monkeypatch.setattr(pytest_ckpt.checks, "__path__", [*pytest_ckpt.checks.__path__, str(tmp_path)])
     monkeypatch.setattr(registry, "names", lambda: ("odd-one",))
+    monkeypatch.delitem(sys.modules, "pytest_ckpt.checks.odd_one", raising=False)
     with pytest.raises(TypeError, match=r"odd_one must define exactly one Check, named 'odd-one'"):
         registry.check("odd-one")
 
