@@ -92,7 +92,7 @@ class Call:
         """Load a state into a module the way the user does, tolerating only what is allowed.
 
         Returns:
-            What the user's own way returned, else None: everything that does not fit raises.
+            What `load_state` or the module's own load_state_dict returned.
 
         Raises:
             Exception: Whatever that way raises.
@@ -100,13 +100,12 @@ class Call:
         if self.load_state is not None:
             return self.load_state(module, state)
         if not self.allow_missing and not self.allow_unexpected:
-            module.load_state_dict(state)
-        else:
-            result = module.load_state_dict(state, strict=False)
-            missing = [key for key in result.missing_keys if not _matches(key, self.allow_missing)]
-            unexpected = [key for key in result.unexpected_keys if not _matches(key, self.allow_unexpected)]
-            if missing or unexpected:
-                raise RuntimeError(f"Missing key(s) in state_dict: {missing}. Unexpected key(s): {unexpected}.")
+            return module.load_state_dict(state)
+        result = module.load_state_dict(state, strict=False)
+        missing = [key for key in result.missing_keys if not _matches(key, self.allow_missing)]
+        unexpected = [key for key in result.unexpected_keys if not _matches(key, self.allow_unexpected)]
+        if missing or unexpected:
+            raise RuntimeError(f"Missing key(s) in state_dict: {missing}. Unexpected key(s): {unexpected}.")
         return None
 
 

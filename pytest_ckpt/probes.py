@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import shutil
 import sys
 import warnings
@@ -16,8 +17,7 @@ import torch
 from torch import nn
 
 from pytest_ckpt import checkpoint_file
-from pytest_ckpt.compare import bits_equal, describe, difference, entries, tied_groups
-from pytest_ckpt.distinguish import distinguish
+from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, tied_groups
 from pytest_ckpt.facts import unwrapped
 from pytest_ckpt.snapshot import Prints
 from pytest_ckpt.trip import Changed, Lapse, Trip
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+_VARYING = re.compile(r"\S*pytest-ckpt-\S*|\d+\.\d+|0x[0-9a-f]+")  # what differs between two good loads as well
 _FILL = 0.734375  # exact in every floating-point dtype down to float8
 
 
@@ -111,36 +112,47 @@ def _file_attempt(trip: Trip, path: Path) -> Callable[[str, str], str] | None:
     state = checkpoint_file.find_state(content)
     if state is None or trip.call.load is None:
         return None
-    load = trip.call.load
-    expected = entries(trip.bare)
+    load, expected = trip.call.load, entries(trip.bare)
+    with _heard() as usual:
+        try:
+            load(path)
+        except Exception:  # noqa: BLE001 -- it worked once; without a usual there is no unusual
+            return None
 
     def attempt(kind: str, key: str) -> str:
         name = key if key in state else trip.name_in_file(key)
         if name not in state:
             return ""
-        folder = path.parent.parent / f"{path.parent.name}-{kind}-{len(list(path.parent.parent.iterdir()))}"
-        shutil.copytree(path.parent, folder)
+        folder = _beside(path, f"{kind}-{key}")
         torch.save(checkpoint_file.with_state(content, state, _without(state, kind, name)), folder / path.name)
         with _heard() as heard:
             try:
                 module = load(folder / path.name)
-            except Exception:  # noqa: BLE001 -- a refusal, which is what is wanted
+            except (Exception, SystemExit):  # noqa: BLE001 -- a refusal, which is what is wanted
                 return ""
         if not isinstance(module, nn.Module):
             return ""
-        return _outcome(entries(unwrapped(module)).get(key), expected[key], heard, kind)
+        now = entries(unwrapped(module)).get(key)
+        if now is None or difference("", expected[key], now) is None:
+            return ""
+        return _outcome(now, expected[key], kind, swallowed=heard.swallowed, said=heard.text != usual.text)
 
     return attempt
 
 
 def _state_attempt(trip: Trip) -> Callable[[str, str], str] | None:
     content, loaded = trip.content, trip.loaded
-    if content is None or loaded is None:
+    state = checkpoint_file.find_state(content)
+    if state is None or loaded is None:
         return None
-    state = checkpoint_file.find_state(content) or {}
+    with _heard() as usual:
+        try:
+            usual_result = trip.call.put(loaded, content.copy())
+        except Exception:  # noqa: BLE001 -- it worked once; without a usual there is no unusual
+            return None
 
     def attempt(kind: str, key: str) -> str:
-        if key not in state or loaded is None:
+        if key not in state:
             return ""
         other = content.copy()
         other.pop(key)
@@ -149,16 +161,22 @@ def _state_attempt(trip: Trip) -> Callable[[str, str], str] | None:
         with _heard() as heard:
             try:
                 result = trip.call.put(loaded, other)
-            except Exception:  # noqa: BLE001 -- a refusal, which is what is wanted
+            except (Exception, SystemExit):  # noqa: BLE001 -- a refusal, which is what is wanted
                 return ""
-        if getattr(result, "missing_keys", ()) or getattr(result, "unexpected_keys", ()):
-            return ""
         now = entries(loaded).get(key)
-        if now is not None and kind == "dropped" and not bits_equal(now, before):
+        if now is None or (kind == "dropped" and not bits_equal(now, before)):
             return ""  # filled with a default on purpose
-        return _outcome(now, None, heard, kind)
+        said = heard.text != usual.text or not equal(result, usual_result)
+        return _outcome(now, before, kind, swallowed=heard.swallowed, said=said)
 
     return attempt
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Copy the folder of a checkpoint, for a file of the same name with other content."""
+    folder = path.parent.parent / f"{path.parent.name}-{name}"
+    shutil.copytree(path.parent, folder)
+    return folder
 
 
 def _without(state: dict[str, Tensor], kind: str, name: str) -> dict[str, Tensor]:
@@ -167,14 +185,15 @@ def _without(state: dict[str, Tensor], kind: str, name: str) -> dict[str, Tensor
     return {key: torch.full((1,), _FILL).to(value.dtype) if key == name else value for key, value in state.items()}
 
 
-def _outcome(now: Tensor | None, expected: Tensor | None, heard: _Heard, kind: str) -> str:
-    if now is None or (expected is not None and difference("", expected, now) is None):
-        return ""
-    if heard.swallowed:
+def _outcome(now: Tensor, expected: Tensor, kind: str, *, swallowed: bool, said: bool) -> str:
+    """Put into a word what became of an entry that was dropped or reshaped; empty where that is as it should be."""
+    if swallowed:
         return "swallowed"
+    if kind == "reshaped" and now.shape != expected.shape:
+        return ""  # a module that takes its shapes from the checkpoint
     if kind == "reshaped" and bool((now.detach().float() == _FILL).all()):
         return "broadcast"
-    return "" if heard.said else "kept"
+    return "" if said else "kept"
 
 
 class _Heard:
@@ -182,51 +201,43 @@ class _Heard:
 
     Attributes:
         swallowed: Whether load_state_dict raised inside it although the loader did not.
+        text: Everything that it printed, logged or warned of; a loader that says the same of a good checkpoint and of
+            one that does not fit has said nothing.
     """
 
     def __init__(self) -> None:
         self.swallowed = False
-        self._output = io.StringIO()
-        self._records: list[str] = []
-
-    @property
-    def said(self) -> bool:
-        """Whether it warned, logged or printed something about keys that do not fit."""
-        text = "\n".join([self._output.getvalue(), *self._records]).lower()
-        return any(
-            word in text for word in ("missing", "unexpected", "mismatch", "not match", "not found", "skip", "ignor")
-        )
+        self.text = ""
 
 
 @contextmanager
 def _heard() -> Iterator[_Heard]:
     """Listen to warnings, logs, output, and to load_state_dict raising."""
-    heard = _Heard()
-    original = nn.Module.load_state_dict
+    heard, output, records = _Heard(), io.StringIO(), []
+    load_state_dict, handle = nn.Module.load_state_dict, logging.Logger.handle
 
     def listening(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         try:
-            return original(self, *args, **kwargs)
+            return load_state_dict(self, *args, **kwargs)
         except RuntimeError:
             heard.swallowed = True
             raise
 
-    handler = logging.Handler()
-    handler.emit = lambda record: heard._records.append(record.getMessage())  # type: ignore[method-assign]  # noqa: SLF001 -- its own
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
-        with (
-            warnings.catch_warnings(record=True) as caught,
-            redirect_stdout(heard._output),  # noqa: SLF001 -- its own
-            redirect_stderr(heard._output),  # noqa: SLF001 -- its own
-            mock.patch.object(nn.Module, "load_state_dict", listening),
-        ):
-            warnings.simplefilter("always")
-            yield heard
-        heard._records += [str(one.message) for one in caught]  # noqa: SLF001 -- its own
-    finally:
-        root.removeHandler(handler)
+    def recording(self: logging.Logger, record: logging.LogRecord) -> None:
+        records.append(record.getMessage())
+        handle(self, record)
+
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        redirect_stdout(output),
+        redirect_stderr(output),
+        mock.patch.object(nn.Module, "load_state_dict", listening),
+        mock.patch.object(logging.Logger, "handle", recording),
+    ):
+        warnings.simplefilter("always")
+        yield heard
+    words = "\n".join([output.getvalue(), *records, *(str(one.message) for one in caught)])
+    heard.text = _VARYING.sub("", words)
 
 
 # ------------------------------------------------------------------------------------------------- the file afterwards
@@ -234,18 +245,22 @@ def _heard() -> Iterator[_Heard]:
 
 def _truncated(trip: Trip, path: Path) -> str:
     """Let the loader read the first half of the file; describe what it gives if it does not refuse."""
-    if trip.call.load is None or not path.is_file():
+    if trip.call.load is None or trip.loaded is None or not path.is_file():
         return ""
-    folder = path.parent.parent / f"{path.parent.name}-truncated"
-    shutil.copytree(path.parent, folder)
+    folder = _beside(path, "truncated")
     data = path.read_bytes()
     (folder / path.name).write_bytes(data[: len(data) // 2])
     with _heard():
         try:
             given = trip.call.load(folder / path.name)
-        except Exception:  # noqa: BLE001 -- a refusal, which is what is wanted
+        except (Exception, SystemExit):  # noqa: BLE001 -- a refusal, which is what is wanted
             return ""
-    return describe(given) if isinstance(given, nn.Module) else ""
+    if (
+        not isinstance(given, nn.Module)
+        or next(differences(entries(trip.loaded), entries(unwrapped(given))), None) is None
+    ):
+        return ""  # read from a backup
+    return describe(given)
 
 
 def _follows(trip: Trip, path: Path) -> tuple[Changed, ...]:
@@ -277,8 +292,8 @@ def _stale(trip: Trip, path: Path) -> tuple[Changed, ...]:
     if trip.call.save is None and not own_state_dict:
         return ()
     live = {name: tensor for name, tensor in entries(trip.bare).items() if name in trip.carried}
-    first = {name: tensor.detach().clone() for name, tensor in live.items() if tensor.layout == torch.strided}
-    moved = distinguish({name: live[name] for name in first if live[name].device.type == "cpu"}, seed=2)
+    first = {name: tensor.detach().clone() for name, tensor in live.items() if tensor.dtype.is_floating_point}
+    moved = [name for name in first if _turn_over(live[name])]
     second = path.parent.parent / f"{path.parent.name}-second"
     second.mkdir()
     try:
@@ -296,3 +311,13 @@ def _stale(trip: Trip, path: Path) -> tuple[Changed, ...]:
         and difference(name, live[name], written[name]) is not None
         and difference(name, first[name], written[name]) is None
     )
+
+
+def _turn_over(tensor: Tensor) -> bool:
+    """Give a tensor values far from its own; whether that was possible."""
+    try:
+        with torch.no_grad():
+            tensor.detach().copy_(-tensor.detach() - 1)
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True

@@ -43,7 +43,7 @@ class Traveller:
     def travel(self) -> Trip:
         """Make the round trip; stop where there is nothing more to see."""
         source = self._source()
-        trip = Trip(self._leg, self._call, source, unwrapped(source), natural=self._natural)
+        trip = Trip(self._leg, self._call, source, self._bare(source), natural=self._natural)
         self._keys(trip)
         if not self._natural:
             self._distinguish(trip)
@@ -61,6 +61,10 @@ class Traveller:
                 module.training = was_training
             probe(trip, self._path)
         return trip
+
+    def _bare(self, module: nn.Module) -> nn.Module:
+        """Give what is compared: the module itself, or what is in its wrappers where a loader of the user's own is."""
+        return module if self._call.load is None else unwrapped(module)
 
     # ------------------------------------------------------------------------------------------------------- the source
 
@@ -98,7 +102,7 @@ class Traveller:
         That is a pretrained base, which a save of the trainable parameters alone rightly leaves out.
         """
         live = entries(trip.bare)
-        twin = entries(unwrapped(self._call.build_apart(trip.source)))
+        twin = entries(self._bare(self._call.build_apart(trip.source)))
         given = {
             name
             for name, tensor in twin.items()
@@ -153,7 +157,7 @@ class Traveller:
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
             trip.unsafe_globals = found if checkpoint_file.is_refusal(error) else ()
-            target = unwrapped(self._call.build_apart(trip.source))
+            target = self._bare(self._call.build_apart(trip.source))
             trip.blamed = blamed(trip.state, trip.file_state or trip.state, target, str(error))
             return
         if not isinstance(loaded, nn.Module):
@@ -164,7 +168,7 @@ class Traveller:
             trip.unsafe_globals = found
         trip.loaded = unwrapped(loaded)
         got, again = entries(trip.loaded), self._load_again()
-        fresh = entries(unwrapped(self._call.build_apart(trip.source)))
+        fresh = entries(self._bare(self._call.build_apart(trip.source)))
         trip.shared = shared(got, again, "another model loaded from the same file")
         trip.kept = frozenset(
             name
@@ -187,7 +191,7 @@ class Traveller:
         if trip.load_error:
             return
         if isinstance(content, nn.Module):
-            trip.loaded = unwrapped(content)
+            trip.loaded = content
             return
         if not isinstance(content, Mapping):
             raise UsageError(
@@ -196,7 +200,7 @@ class Traveller:
             )
         trip.bloat = checkpoint_file.bloat(content)
         target = self._call.build_apart(trip.source)
-        bare = unwrapped(target)
+        bare = self._bare(target)
         if self._leg.loaded_on != "cpu":
             target.to(self._leg.loaded_on)
         poison(entries(bare), entries(trip.bare), trip.carried)

@@ -57,7 +57,8 @@ class Trip:
         natural: Whether the source was saved as the factory and `prepare` left it.
         call: How it was travelled.
         source: The module that was saved.
-        bare: The module inside the source's wrappers (DataParallel, torch.compile), which is what is compared.
+        bare: What is compared: the source, or with a `load` of the user's own the module in the source's wrappers
+            (DataParallel, torch.compile), since that may give the inner module.
         carried: Names of the live entries that the state is meant to carry.
         state: What `source.state_dict()` gave when it was saved.
         moved: Entries of the source whose values were moved first.

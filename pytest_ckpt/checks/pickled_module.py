@@ -54,11 +54,13 @@ class PickledModule(Check):
         classes = [name for name in trip.unsafe_globals if is_module_class(name)]
         if classes:
             own = f"{type(trip.source).__module__}.{type(trip.source).__qualname__}"
+            refused = ", and load raised: torch.load refuses it by default since 2.6" if trip.load_error else ""
             yield Finding(
                 self.name,
                 own if own in classes else classes[0],
-                f"the file holds the module itself, by the names of {len(classes)} class{'es' * (len(classes) != 1)}",
-                "torch.save(model.state_dict(), path), and build the model from code when loading",
+                f"the file holds the module itself, bound to {len(classes)} class{'es' * (len(classes) != 1)}{refused}",
+                "torch.save(model.state_dict(), path), and build the model from code when loading;\n"
+                "for a file of your own, torch.load(path, weights_only=False)",
             )
 
     @staticmethod
