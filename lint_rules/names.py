@@ -124,6 +124,10 @@ class Names:
         target = self._follow(node, scope)
         return None if target is None or target.name in self._replaced else target
 
+    def written(self, node: cst.BaseExpression, scope: Scope) -> Target | None:
+        """Give what an expression would stand for if the file assigned nothing else to it (`torch.load = ...`)."""
+        return self._follow(node, scope)
+
     def _follow(self, node: cst.BaseExpression, scope: Scope) -> Target | None:
         if isinstance(node, cst.Name):
             return self._name(node.value, scope)

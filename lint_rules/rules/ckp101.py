@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lint_rules.loading import STATE_METHOD, takes_state
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
 
     from lint_rules.engine import Context
     from lint_rules.flow import Call
-
-_METHOD = "load_state_dict"
 
 
 class LoadStateDictPath(Rule):
@@ -46,7 +45,7 @@ class LoadStateDictPath(Rule):
     name = "load-state-dict-path"
     summary = "A path is passed to `load_state_dict`"
     needs = ((b".load_state_dict",),)
-    marks = frozenset({_METHOD})
+    marks = frozenset({STATE_METHOD})
     follows = True
     invalid = (
         Example(
@@ -499,11 +498,11 @@ class LoadStateDictPath(Rule):
             return
         for call in context.flow.calls.values():
             node = call.node
-            if method_of(node) != _METHOD or not node.args or node.args[0].star:
+            if method_of(node) != STATE_METHOD or not node.args or node.args[0].star:
                 continue
             if node.args[0].keyword is not None and node.args[0].keyword.value != "state_dict":
                 continue
-            if {value.kind for value in call.arguments[0]} == {Kind.TEXT} and _takes_state(call, context):
+            if {value.kind for value in call.arguments[0]} == {Kind.TEXT} and takes_state(call, context):
                 yield context.finding(
                     self,
                     node,
@@ -511,28 +510,6 @@ class LoadStateDictPath(Rule):
                     "pass `torch.load(path, weights_only=True)`",
                     _fix(call, context),
                 )
-
-
-def _takes_state(call: Call, context: Context) -> bool:
-    """Tell whether the method called is that of a module or optimizer, as far as can be seen."""
-    import libcst as cst
-
-    from lint_rules.knowledge import NO_MODULE
-    from lint_rules.objects import Kind
-    from lint_rules.tree import dotted
-
-    node = cst.ensure_type(call.node.func, cst.Attribute)
-    spelled = dotted(node.value) or ""
-    if context.names.resolve(node.value, call.scope) or NO_MODULE.search(spelled.rpartition(".")[2]):
-        return False
-    if spelled in {"self", "cls"} or not call.receivers:
-        return False
-    for thing in call.receivers:
-        if thing.kind in {Kind.INSTANCE, Kind.COLLECTION, Kind.REFERENCE, Kind.TEXT, Kind.FUNCTION, Kind.CLASS}:
-            return False
-        if NO_MODULE.search(thing.made_by.rpartition(".")[2]) or context.flow.defines(thing, _METHOD):
-            return False
-    return True
 
 
 def _fix(call: Call, context: Context) -> Fix:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from lint_rules.loading import TORCH_LOAD_NEEDS, torch_loads
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import libcst as cst
+    from collections.abc import Iterator
 
     from lint_rules.engine import Context
-    from lint_rules.names import Scope
 
-_LOAD = ("torch.load", "torch.serialization.load")
 _GUARDED_BY_DEFAULT = (2, 6)
 _GUARD = "weights_only"
-_APPLIERS = ("builtins.map",)
-_RENAMED = re.compile(rb"\bimport\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]*?\b\1\s*\.\s*load\b")
-_IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
 
 
 class UnguardedTorchLoad(Rule):
@@ -56,12 +49,7 @@ class UnguardedTorchLoad(Rule):
     code = "CKP301"
     name = "unguarded-torch-load"
     summary = "`torch.load` without `weights_only`"
-    needs = (
-        (b"torch.load",),
-        (b"serialization.load",),
-        (b"import torch", b".load", _RENAMED),
-        (b"from torch", b"load", _IMPORTED),
-    )
+    needs = TORCH_LOAD_NEEDS
     marks = frozenset({"load"})
     invalid = (
         Example(
@@ -447,46 +435,13 @@ class UnguardedTorchLoad(Rule):
         settings = context.settings
         if settings.target_torch and settings.target_torch >= _GUARDED_BY_DEFAULT and not settings.strict_guard:
             return
-        for call, scope in context.names.calls:
-            if self._loads(call, scope, context):
-                edit = None if self._applied(call, scope, context) else context.add_argument(call, f"{_GUARD}=True")
+        for load in torch_loads(context):
+            if not load.may_give(_GUARD):
+                edit = None if load.applied else context.add_argument(load.node, f"{_GUARD}=True")
                 yield context.finding(
                     self,
-                    call,
+                    load.node,
                     "`torch.load` without `weights_only` can run code from the file before torch 2.6; "
                     "pass `weights_only=True`",
                     Fix((edit,), safe=False) if edit else None,
                 )
-
-    def _loads(self, call: cst.Call, scope: Scope, context: Context) -> bool:
-        target = context.names.target(call.func, scope)
-        if target is None:
-            return False
-        if target.name in _LOAD:
-            return not _may_guard((*target.given, *call.args))
-        return self._applied(call, scope, context)
-
-    def _applied(self, call: cst.Call, scope: Scope, context: Context) -> bool:
-        """Tell whether a call applies an unguarded `torch.load` to each item of something."""
-        if context.names.resolve(call.func, scope) not in _APPLIERS or not call.args or call.args[0].star:
-            return False
-        function = context.names.target(call.args[0].value, scope)
-        return function is not None and function.name in _LOAD and not _may_guard(function.given)
-
-
-def _may_guard(args: Sequence[cst.Arg]) -> bool:
-    """Tell whether arguments hold `weights_only`, or could, through `**`."""
-    return any(_may_give_guard(arg) for arg in args)
-
-
-def _may_give_guard(arg: cst.Arg) -> bool:
-    import libcst as cst
-
-    from lint_rules.tree import text_of
-
-    if arg.star != "**":
-        return arg.keyword is not None and arg.keyword.value == _GUARD
-    if not isinstance(arg.value, cst.Dict):
-        return True
-    keys = [text_of(element.key) if isinstance(element, cst.DictElement) else None for element in arg.value.elements]
-    return None in keys or _GUARD in keys

@@ -1,0 +1,133 @@
+"""The two calls that most rules ask about: `torch.load` under any name, and `load_state_dict` of a module.
+
+Importing this module does not import libcst, so that rules can use its constants while they are being discovered.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lint_rules.knowledge import LOAD, NO_MODULE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import libcst as cst
+
+    from lint_rules.engine import Context
+    from lint_rules.flow import Call
+    from lint_rules.names import Scope
+    from lint_rules.rule import Needle
+
+STATE_METHOD = "load_state_dict"
+
+_RENAMED = re.compile(rb"\bimport\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]*?\b\1\s*\.\s*load\b")
+_IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
+#: What a source must hold so that it can call `torch.load`.
+TORCH_LOAD_NEEDS: tuple[tuple[Needle, ...], ...] = (
+    (b"torch.load",),
+    (b"serialization.load",),
+    (b"import torch", b".load", _RENAMED),
+    (b"from torch", b"load", _IMPORTED),
+)
+
+_POSITIONAL = ("f", "map_location", "pickle_module")
+_APPLIERS = ("builtins.map",)
+
+
+@dataclass(frozen=True, slots=True)
+class TorchLoad:
+    """One call of `torch.load`.
+
+    Attributes:
+        node: The call as it is written: of `torch.load`, of another name for it, or of `map`.
+        scope: The scope that it stands in.
+        args: What is passed, with what `functools.partial` has bound before.
+        applied: Whether `map` makes the call, so that no argument can be added to it.
+    """
+
+    node: cst.Call
+    scope: Scope
+    args: tuple[cst.Arg, ...]
+    applied: bool = False
+
+    def may_give(self, name: str) -> bool:
+        """Tell whether a parameter is given, or could be through `*` and `**`."""
+        if name in _POSITIONAL:
+            positional = [arg for arg in self.args if not arg.keyword and arg.star != "**"]
+            if len(positional) > _POSITIONAL.index(name) or any(arg.star for arg in positional):
+                return True
+        return any(_may_give(arg, name) for arg in self.args)
+
+    def keyword(self, name: str) -> tuple[cst.Arg, cst.BaseExpression] | None:
+        """Find the argument that gives a parameter by its keyword or in a written-out `**{...}`, and the value."""
+        import libcst as cst
+
+        from lint_rules.tree import text_of
+
+        found: tuple[cst.Arg, cst.BaseExpression] | None = None
+        for arg in self.args:
+            if arg.keyword is not None and arg.keyword.value == name:
+                found = arg, arg.value
+            elif arg.star == "**" and isinstance(arg.value, cst.Dict):
+                for element in arg.value.elements:
+                    if isinstance(element, cst.DictElement) and text_of(element.key) == name:
+                        found = arg, element.value
+        return found
+
+
+def torch_loads(context: Context, *, patched: bool = False) -> Iterator[TorchLoad]:
+    """Find the calls of `torch.load` in a source, those that `map` makes included.
+
+    Args:
+        context: The source.
+        patched: Whether to go on where the source assigns something else to `torch.load`.
+    """
+    names = context.names
+    find = names.written if patched else names.target
+    for call, scope in names.calls:
+        target = find(call.func, scope)
+        if target is None:
+            continue
+        if target.name in LOAD:
+            yield TorchLoad(call, scope, (*target.given, *call.args))
+        elif target.name in _APPLIERS and call.args and not call.args[0].star:
+            function = find(call.args[0].value, scope)
+            if function is not None and function.name in LOAD:
+                yield TorchLoad(call, scope, (*function.given, *call.args[1:]), applied=True)
+
+
+def takes_state(call: Call, context: Context) -> bool:
+    """Tell whether a `load_state_dict` is that of a module or optimizer, as far as can be seen."""
+    import libcst as cst
+
+    from lint_rules.objects import Kind
+    from lint_rules.tree import dotted
+
+    node = cst.ensure_type(call.node.func, cst.Attribute)
+    spelled = dotted(node.value) or ""
+    if context.names.resolve(node.value, call.scope) or NO_MODULE.search(spelled.rpartition(".")[2]):
+        return False
+    if spelled in {"self", "cls"} or not call.receivers:
+        return False
+    for thing in call.receivers:
+        if thing.kind in {Kind.INSTANCE, Kind.COLLECTION, Kind.REFERENCE, Kind.TEXT, Kind.FUNCTION, Kind.CLASS}:
+            return False
+        if NO_MODULE.search(thing.made_by.rpartition(".")[2]) or context.flow.defines(thing, STATE_METHOD):
+            return False
+    return True
+
+
+def _may_give(arg: cst.Arg, name: str) -> bool:
+    import libcst as cst
+
+    from lint_rules.tree import text_of
+
+    if arg.star != "**":
+        return arg.keyword is not None and arg.keyword.value == name
+    if not isinstance(arg.value, cst.Dict):
+        return True
+    keys = [text_of(element.key) if isinstance(element, cst.DictElement) else None for element in arg.value.elements]
+    return None in keys or name in keys
