@@ -28,4 +28,6 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
 
 
 def _holds(data: bytes, token: Needle) -> bool:
-    return token in data if isinstance(token, bytes) else token.search(data) is not None
+    if isinstance(token, bytes):
+        return token in data
+    return token(data) if callable(token) else token.search(data) is not None

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lint_rules.engine import Context
 
-#: What the prefilter looks for: bytes that must occur, or a pattern that must match somewhere.
-Needle: TypeAlias = "bytes | re.Pattern[bytes]"
+#: What the prefilter looks for: bytes that must occur, a pattern that must match somewhere, or a test of its own for
+#: what no pattern can say cheaply.
+Needle: TypeAlias = "bytes | re.Pattern[bytes] | Callable[[bytes], bool]"
 
 DOCS_URL = "https://pytest-ckpt.readthedocs.io/en/latest/reference/rules/"
 
