@@ -233,11 +233,125 @@ def test_findings_come_in_the_order_of_the_checks():
     assert places == sorted(places)
 
 
-def test_a_finding_names_all_legs_that_show_it():
-    report = check_module(linear, devices=["cpu", "cuda"], load=lambda path: torch.load(path) and linear())
-    legs = {one.category: one.leg.split(", ") for one in report.findings}
-    assert all(len(set(names)) == len(names) for names in legs.values())
-    assert set().union(*legs.values()) <= {leg.leg for leg in report.legs}
+# ----------------------------------------------------------------------------------------------- what a round trip sees
+
+
+def load_all_but(*skipped):
+    """Give a way to load that leaves out some entries and says nothing of it."""
+
+    def load_state(module, state):
+        module.load_state_dict({key: value for key, value in state.items() if key not in skipped}, strict=False)
+
+    return load_state
+
+
+@pytest.mark.parametrize("key", ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"])
+def test_an_entry_that_loading_skips_shows_though_every_instance_holds_the_same(key):
+    report = check_module(lambda: nn.BatchNorm1d(3), load_state=load_all_but(key), ignore=["strictness"])
+    assert [(one.category, one.key) for one in report.findings] == [("unsaved-state", key)], report.text()
+
+
+class Adapted(nn.Module):
+    """A pretrained base, the same in every instance and frozen, and what is trained on top of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = nn.Linear(3, 3).requires_grad_(requires_grad=False)
+        nn.init.eye_(self.base.weight)
+        nn.init.zeros_(self.base.bias)
+        self.adapter = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.base(x) + self.adapter(x)
+
+
+def save_adapter(module, path):
+    torch.save({key: value for key, value in module.state_dict().items() if key.startswith("adapter")}, path)
+
+
+def load_adapter_into(module, state):
+    left_out = module.load_state_dict(state, strict=False)
+    if left_out.unexpected_keys or not all(key.startswith("base.") for key in left_out.missing_keys):
+        raise RuntimeError(f"not the state of an adapter: {left_out}")
+
+
+def load_adapter(path):
+    module = Adapted()
+    load_adapter_into(module, torch.load(path, map_location="cpu", weights_only=True))
+    return module
+
+
+@pytest.mark.parametrize("loading", [{"load": load_adapter}, {"load_state": load_adapter_into}], ids=["load", "state"])
+def test_a_frozen_base_that_every_instance_holds_need_not_be_saved(loading):
+    report = check_module(Adapted, X, save=save_adapter, **loading)
+    assert report.ok, report.text()
+
+
+class Extra(nn.Module):
+    def __init__(self, *, takes):
+        super().__init__()
+        self.steps, self.takes = 0, takes
+
+    def count(self):
+        self.steps = 7
+
+    def get_extra_state(self):
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state):
+        if self.takes:
+            self.steps = state["steps"]
+
+
+def test_extra_state_must_come_back_too():
+    assert check_module(lambda: Extra(takes=True), prepare=Extra.count).ok
+    (finding,) = check_module(lambda: Extra(takes=False), prepare=Extra.count).findings
+    assert (finding.category, finding.key) == ("value-changed", "_extra_state")
+    assert "7" in finding.expected
+    assert "0" in finding.actual
+
+
+class Listed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Linear(3, 3)]
+
+
+def test_hidden_layers_are_found_without_inputs():
+    report = check_module(Listed)
+    assert [(one.category, one.key) for one in report.findings] == [("unsaved-submodule", "layers")]
+    assert any("outputs were not compared" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_outputs_are_compared_in_the_mode_that_is_asked_for(mode):
+    class OnlyIn(nn.Module):
+        """Loses its offset, which only one mode shows."""
+
+        def __init__(self):
+            super().__init__()
+            self.offset = torch.randn(3)
+
+        def forward(self, x):
+            return x + self.offset if self.training else x
+
+    report = check_module(OnlyIn, X, mode=mode)
+    assert [one.key for one in report.findings] == (["offset"] if mode == "train" else [])
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_lazy_modules_are_saved_as_their_first_forward_leaves_them():
+    report = check_module(lambda: nn.Sequential(nn.LazyLinear(3), nn.LazyBatchNorm1d()), X)
+    assert report.ok, report.text()
+    assert report.entries == 7
+
+
+def test_a_fault_on_several_legs_is_one_finding_that_names_them():
+    report = check_module(linear, load_state=load_all_but("bias"), devices=["cpu", "xla"], checks=["unsaved-state"])
+    (finding,) = report.findings
+    ran = [leg.leg for leg in report.legs if leg.status != "skipped"]
+    assert len(ran) > 1
+    assert finding.leg.split(", ") == ran
 
 
 # ------------------------------------------------------------------------------------------------------ what is allowed
