@@ -729,7 +729,8 @@ class ExtraStateOfPlainContainers(nn.Module):
         super().__init__()
         self.held = {
             "set": {1, 2}, "ordered": OrderedDict(a=1), "bytes": b"ab", "none": None, "nan": float("nan"),
-            "nested": [({"x": torch.ones(2)},)], "size": torch.Size([2]), "dtype": torch.int8, "counter": Counter("aab"),
+            "nested": [({"x": torch.ones(2)},)], "size": torch.Size([2]), "dtype": torch.int8,
+            "counter": Counter("aab"),
             "device": torch.device("cpu"), "zero": -0.0, "big": 2**70, "text": "größe",
         }  # fmt: skip
 
