@@ -144,6 +144,7 @@ class Flow:
         self._facts: dict[cst.BaseExpression, tuple[frozenset[Fact], frozenset[Fact]]] = {}
         self._generators: dict[cst.FunctionDef, bool] = {}
         self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
+        self._updated: set[Thing] = set()
         try:
             self._run_everything()
         except (_ExhaustedError, RecursionError):
@@ -249,12 +250,16 @@ class Flow:
     def _assignment(self, node: cst.Assign, frame: Frame) -> None:
         values = self._value(node.value, frame)
         for target in node.targets:
+            if _is_rebound(target.target, node.value):
+                self._forget(values)
             self._assign(target.target, values, frame)
 
     def _annotated(self, node: cst.AnnAssign, frame: Frame) -> None:
         if node.value is not None:
             values = self._value(node.value, frame)
             self._assign(node.target, values, frame)
+        elif self._is_textual(node.annotation.annotation, frame.scope):
+            self._assign(node.target, self._make(node, frame, Kind.TEXT), frame)
 
     def _augmented(self, node: cst.AugAssign, frame: Frame) -> None:
         old = self._value(node.target, frame)
@@ -271,7 +276,13 @@ class Flow:
             frame.nested.append(function)
 
     def _class(self, node: cst.ClassDef, frame: Frame) -> None:
-        self._store(node.name.value, frozenset({self._defined(node, frame, Kind.CLASS)}), frame)
+        definition = self._defined(node, frame, Kind.CLASS)
+        self._store(node.name.value, frozenset({definition}), frame)
+        inner = Frame(self._number(("class", node, frame.number)), self._names.scope(node), frame)
+        for statement in node.body.body:
+            if isinstance(statement, cst.SimpleStatementLine):
+                self._statement(statement, inner)
+        self._state.attributes[definition] = self._state.variables.pop(inner.number, {})
 
     def _return(self, node: cst.Return, frame: Frame) -> None:
         values = self._value(node.value, frame) if node.value else _NOTHING
@@ -581,10 +592,16 @@ class Flow:
             if isinstance(test.operator, cst.And) == holds:
                 self._narrow(test.left, frame, holds=holds)
                 self._narrow(test.right, frame, holds=holds)
+        elif isinstance(test, cst.Comparison) and len(test.comparisons) == 1 and isinstance(test.left, cst.Call):
+            compared = test.comparisons[0]
+            if self._names.resolve(test.left.func, frame.scope) == "builtins.type" and len(test.left.args) == 1:
+                same = isinstance(compared.operator, (cst.Equal, cst.Is)) == holds
+                textual = same and self._is_textual(compared.comparator, frame.scope)
+                self._set_kind(test.left.args[0].value, Kind.TEXT if textual else Kind.UNKNOWN, frame, test)
         elif isinstance(test, cst.Call) and test.args:
             subject = test.args[0].value
             function = self._names.resolve(test.func, frame.scope)
-            if function in knowledge.TEXT_TESTS and holds:
+            if function in knowledge.TEXT_TESTS:  # whatever it answers, it raises for a dictionary
                 self._set_kind(subject, Kind.TEXT, frame, test)
             elif function == "builtins.isinstance" and len(test.args) > 1:
                 textual = self._is_textual(test.args[1].value, frame.scope)
@@ -659,7 +676,17 @@ class Flow:
             method = self._methods(base.definition).get(name)
             if method is not None:
                 return self._method(base, method, frame)
+            text = self._class_text(base.definition, name)
+            if text is not None:
+                return text
         return frozenset({self._part(base, name)})
+
+    def _class_text(self, definition: cst.ClassDef, name: str) -> Values | None:
+        """Give a text that a class of this file sets for its instances and that nothing sets again."""
+        values = self._state.variable(self._top.number, definition.name.value) or _NOTHING
+        found: Values = frozenset().union(*(self._state.attribute(each, name) or _NOTHING for each in values))
+        again = name in self._names.assigned_attributes
+        return found if _all(found, Kind.TEXT) and not again else None
 
     def _method(self, base: Thing, method: cst.FunctionDef, frame: Frame) -> Values:
         marks = {dotted(decorator.decorator) for decorator in method.decorators}
@@ -852,6 +879,7 @@ class Flow:
         if name in knowledge.TEXT:
             return self._make(node, frame, Kind.TEXT)
         if knowledge.WRAPPERS.match(name) and arguments:
+            self._modules |= arguments[0]
             return arguments[0]
         if name.startswith("torch.nn.") and name.rpartition(".")[2][:1].isupper():
             (made,) = self._create(node, frame, _Made(Kind.MODULE, Training.DEFAULT, name))
@@ -971,7 +999,7 @@ class Flow:
     def _load_state(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
         source = arguments[0] if arguments else _NOTHING
         by_hand = bool(node.args) and isinstance(node.args[0].value, cst.Dict)
-        from_live = by_hand or (bool(source) and all(each.kind is Kind.STATE for each in source))
+        from_live = by_hand or (bool(source) and all(self._is_live(each) for each in source))
         self._clock += 1
         for thing in receivers:
             self._modules.add(thing)
@@ -984,6 +1012,16 @@ class Flow:
             new = frozenset(Mode(mode.training, node, self._clock, self._run, mode.facts | facts) for mode in old)
             self._state.modes[thing] = new if len(receivers) == 1 else old | new
         return self._make(node, frame)
+
+    def _is_live(self, state: Thing) -> bool:
+        """Tell whether a state is that of a module of this program, with nothing merged into it from elsewhere."""
+        stored = state in self._updated or any(each.kind is Kind.LOADED for each in state.deps)
+        return state.kind is Kind.STATE and not stored
+
+    def _update(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values | None:
+        states = {each for each in receivers if each.kind is Kind.STATE}
+        self._updated |= states
+        return self._make(node, frame) if states and arguments else None
 
     def _eval(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
         if arguments:  # pandas and friends: a module's eval takes nothing
@@ -1064,6 +1102,7 @@ class Flow:
 
     _METHODS: ClassVar[dict[str, Callable[..., Values | None]]] = {
         "load_state_dict": _load_state,
+        "update": _update,
         "eval": _eval,
         "train": _train_mode,
         "backward": _backward,
@@ -1243,6 +1282,19 @@ class Flow:
                 return True
         return False
 
+    def is_plain_module(self, thing: Thing) -> bool:
+        """Tell whether an object is of a class of this file that inherits from torch's Module and nothing unknown."""
+        return isinstance(thing.definition, cst.ClassDef) and self._derives(thing.definition, ())
+
+    def _derives(self, definition: cst.ClassDef, seen: tuple[cst.ClassDef, ...]) -> bool:
+        bases = [base.value for base in definition.bases]
+        parents = [self._local_class(base) for base in bases]
+        return bool(bases) and all(
+            self._names.resolve(base, self._top.scope) in knowledge.MODULES
+            or (parent is not None and parent not in seen and self._derives(parent, (*seen, definition)))
+            for base, parent in zip(bases, parents, strict=True)
+        )
+
     def defines(self, thing: Thing, method: str) -> bool:
         """Tell whether an object is of a class of this file that defines a method."""
         return isinstance(thing.definition, cst.ClassDef) and method in self._methods(thing.definition)
@@ -1292,6 +1344,12 @@ class Flow:
                 self.trained[part] = self._clock
         if anything and not followed:
             self.trained_somewhere[self._run] = self._clock
+
+    def _forget(self, values: Values) -> None:
+        """Forget the mode of what unknown code made of an object of the same name, such as `net = prepare(net)`."""
+        for thing in values:
+            if thing.birth is Training.DEFAULT and thing.definition is None and thing not in self._state.modes:
+                thing.birth = Training.UNKNOWN
 
     def _escape(self, values: Values) -> None:
         """Forget the mode of what was handed to code outside the file."""
@@ -1487,6 +1545,15 @@ _MODE_METHODS = frozenset({"eval", "train", *knowledge.RETURNS_SELF})
 
 def _all(values: Values, kind: Kind) -> bool:
     return bool(values) and all(value.kind is kind for value in values)
+
+
+def _is_rebound(target: cst.CSTNode, value: cst.BaseExpression) -> bool:
+    """Tell whether a name is bound to what a function made of it; a class makes something of its own."""
+    if not isinstance(target, cst.Name) or not isinstance(value, cst.Call):
+        return False
+    last = (dotted(value.func) or "").rpartition(".")[2]
+    given = {arg.value.value for arg in value.args if isinstance(arg.value, cst.Name)}
+    return not last[:1].isupper() and target.value in given
 
 
 def _few(deps: frozenset[Thing]) -> frozenset[Thing]:

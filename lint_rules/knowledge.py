@@ -153,8 +153,20 @@ TRAINERS = re.compile(r"(^|[._])(train|fit|finetune|fine_tune|backprop|learn|opt
 #: Names of classes and objects whose own load_state_dict may well take a path.
 NO_MODULE = re.compile(
     r"trainer|agent|runner|manager|handler|loader|checkpoint|ckpt|session|learner|solver|experiment|saver"
-    r"|pipeline|pipe$|estimator|predictor|wrapper|helper|util|engine|engines|backend|storage|io$",
+    r"|pipeline|pipe$|config|cfg|estimator|predictor|wrapper|helper|util|engine|engines|backend|storage|io$",
     re.IGNORECASE,
+)
+#: Classes whose load_state_dict is torch's own.
+MODULES = frozenset(
+    {
+        "torch.nn.Module",
+        "torch.nn.modules.Module",
+        "torch.nn.modules.module.Module",
+        "torch.nn.Sequential",
+        "lightning.LightningModule",
+        "lightning.pytorch.LightningModule",
+        "pytorch_lightning.LightningModule",
+    }
 )
 EXPECTS_ERROR = re.compile(r"(^|\.)(raises|assertRaises\w*|assert_raises\w*|warns|suppress)$")
 PLAIN_BASES = frozenset(

@@ -61,20 +61,20 @@ class TorchLoad:
                 return True
         return any(_may_give(arg, name) for arg in self.args)
 
-    def keyword(self, name: str) -> tuple[cst.Arg, cst.BaseExpression] | None:
-        """Find the argument that gives a parameter by its keyword or in a written-out `**{...}`, and the value."""
+    def keyword(self, name: str) -> cst.BaseExpression | None:
+        """Find what a parameter is given by keyword or in a written-out `**{...}`; the last one counts."""
         import libcst as cst
 
         from lint_rules.tree import text_of
 
-        found: tuple[cst.Arg, cst.BaseExpression] | None = None
+        found: cst.BaseExpression | None = None
         for arg in self.args:
             if arg.keyword is not None and arg.keyword.value == name:
-                found = arg, arg.value
+                found = arg.value
             elif arg.star == "**" and isinstance(arg.value, cst.Dict):
                 for element in arg.value.elements:
                     if isinstance(element, cst.DictElement) and text_of(element.key) == name:
-                        found = arg, element.value
+                        found = element.value
         return found
 
 
@@ -99,6 +99,14 @@ def torch_loads(context: Context, *, patched: bool = False) -> Iterator[TorchLoa
                 yield TorchLoad(call, scope, (*function.given, *call.args[1:]), applied=True)
 
 
+def partial_loads(context: Context) -> Iterator[TorchLoad]:
+    """Find the partials of `torch.load` that a source makes, whether or not it calls them."""
+    for call, scope in context.names.calls:
+        target = context.names.written(call, scope)
+        if target is not None and target.name in LOAD and target.given:
+            yield TorchLoad(call, scope, target.given)
+
+
 def takes_state(call: Call, context: Context) -> bool:
     """Tell whether a `load_state_dict` is that of a module or optimizer, as far as can be seen."""
     import libcst as cst
@@ -110,7 +118,9 @@ def takes_state(call: Call, context: Context) -> bool:
     spelled = dotted(node.value) or ""
     if context.names.resolve(node.value, call.scope) or NO_MODULE.search(spelled.rpartition(".")[2]):
         return False
-    if spelled in {"self", "cls"} or not call.receivers:
+    if not call.receivers or _has_own_format(spelled, context):
+        return False
+    if spelled in {"self", "cls"} and not all(map(context.flow.is_plain_module, call.receivers)):
         return False
     for thing in call.receivers:
         if thing.kind in {Kind.INSTANCE, Kind.COLLECTION, Kind.REFERENCE, Kind.TEXT, Kind.FUNCTION, Kind.CLASS}:
@@ -118,6 +128,18 @@ def takes_state(call: Call, context: Context) -> bool:
         if NO_MODULE.search(thing.made_by.rpartition(".")[2]) or context.flow.defines(thing, STATE_METHOD):
             return False
     return True
+
+
+def _has_own_format(spelled: str, context: Context) -> bool:
+    """Tell whether an object also has `save_state_dict`, the other half of a pair that deals in files."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, method_of
+
+    return any(
+        method_of(call) == "save_state_dict" and dotted(cst.ensure_type(call.func, cst.Attribute).value) == spelled
+        for call, _ in context.names.calls
+    )
 
 
 def _may_give(arg: cst.Arg, name: str) -> bool:

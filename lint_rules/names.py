@@ -97,6 +97,7 @@ class Names:
     Attributes:
         module: The file's outermost scope.
         calls: Every call with the scope that it stands in, in source order.
+        assigned_attributes: The name of every attribute that is assigned anywhere.
     """
 
     def __init__(self, tree: cst.Module) -> None:
@@ -108,6 +109,7 @@ class Names:
         for statement in tree.body:
             self._read(statement, self.module)
         followed = (self._follow(node, scope) for node, scope in self._patched)
+        self.assigned_attributes = frozenset(node.attr.value for node, _ in self._patched)
         self._replaced = frozenset(target.name for target in followed if target)
 
     def scope(self, node: cst.CSTNode) -> Scope:
@@ -177,6 +179,8 @@ class Names:
     @staticmethod
     def _free(name: str, module: Scope) -> Target | None:
         if module.stars:
+            if name == "torch":  # whatever module the star stands for, nothing else goes by this name
+                return Target(name)
             last = module.stars[-1]
             exported = name in _STAR_EXPORTS.get(last, ())
             if exported:

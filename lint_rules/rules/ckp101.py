@@ -290,6 +290,61 @@ class LoadStateDictPath(Rule):
             why="an instance of a module class of this file",
             lines=(10,),
         ),
+        Example(
+            """
+            import torch
+
+
+            class Net(torch.nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layer = torch.nn.Linear(2, 2)
+
+                def restore(self):
+                    self.load_state_dict("net.pt")
+            """,
+            why="self, where the class inherits from Module alone",
+            lines=(10,),
+        ),
+        Example(
+            """
+            import os
+
+
+            def restore(model, path):
+                if not os.path.exists(path):
+                    raise FileNotFoundError(path)
+                model.eval()
+                model.load_state_dict(path)
+            """,
+            why="a test for a file raises for anything but a path",
+            lines=(8,),
+        ),
+        Example(
+            """
+            from dataclasses import dataclass
+
+            from networks import Net
+
+
+            class Paths:
+                BEST = "best.pt"
+
+
+            @dataclass
+            class Options:
+                weights: str
+                epochs: int = 1
+
+
+            net = Net()
+            options = Options("last.pt")
+            net.load_state_dict(Paths.BEST)
+            net.load_state_dict(options.weights)
+            """,
+            why="texts that classes hold",
+            lines=(18, 19),
+        ),
     )
     valid = (
         Example(
@@ -479,6 +534,65 @@ class LoadStateDictPath(Rule):
             model.load_state_dict(args.weights)
             """,
             why="an option that is no string",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Loader:
+                def __init__(self, source):
+                    self.net = Net()
+                    if type(source) == str:
+                        source = torch.load(source, weights_only=True)
+                        self.net.load_state_dict(source)
+                    else:
+                        self.net.load_state_dict(source)
+
+
+            Loader("net.pt")
+            """,
+            why="the type of the argument is looked at",
+        ),
+        Example(
+            """
+            from networks import make_net
+
+            net = make_net()
+            net.save_state_dict("net.pth")
+            net.load_state_dict("net.pth")
+            """,
+            why="an object that writes its own files",
+        ),
+        Example(
+            """
+            from settings import Configs
+
+            CFG = Configs()
+            CFG.load_state_dict("latest.pkl")
+            """,
+            why="a configuration restores itself and more",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Options:
+                weights = "net.pt"
+
+
+            options = Options()
+            net = Net()
+            if torch.cuda.is_available():
+                options.weights = torch.load(options.weights, weights_only=True)
+            net.load_state_dict(options.weights)
+            """,
+            why="an attribute of a class that is set to a state later",
         ),
     )
 

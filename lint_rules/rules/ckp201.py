@@ -344,6 +344,47 @@ class MissingEval(Rule):
             why="evaluation after which it trains no more",
             lines=(9,),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = torch.nn.DataParallel(Net()).cuda()
+            net.module.load_state_dict(torch.load("net.pt", weights_only=True))
+            print(net(1))
+            """,
+            why="loaded through the attribute of a wrapper",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            state = net.state_dict()
+            state.update(torch.load("net.pt", weights_only=True))
+            net.load_state_dict(state)
+            print(net(1))
+            """,
+            why="its own state with the checkpoint merged into it",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=False)["model"].float().state_dict())
+            print(net(1))
+            """,
+            why="the state of a module that was saved whole",
+            lines=(6,),
+        ),
     )
     valid = (
         Example(
@@ -737,6 +778,20 @@ class MissingEval(Rule):
                 print(name, value.shape)
             """,
             why="entries of a checkpoint are not modules",
+        ),
+        Example(
+            """
+            import torch
+            from wrapping import unwrap
+
+            from networks import Net
+
+            net = Net()
+            net = unwrap(net)
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            print(net(1))
+            """,
+            why="prepared by code outside the file",
         ),
     )
 

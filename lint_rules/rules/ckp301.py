@@ -247,6 +247,15 @@ class UnguardedTorchLoad(Rule):
             why="everything is imported",
             lines=(3,),
         ),
+        Example(
+            """
+            from helpers import *
+
+            state = torch.load("checkpoint.pt")
+            """,
+            why="torch arrives through a star import",
+            lines=(3,),
+        ),
     )
     valid = (
         Example(
