@@ -18,8 +18,8 @@ from lint_rules.cli import main
 if TYPE_CHECKING:
     from click.testing import Result
 
-CLEAN = "import torch\n\nstate = torch.load('a.pt', weights_only=True)\n"
-FAULTY = "import torch\n\nstate = torch.load('a.pt')\n"
+CLEAN = "import torch\n\nstate = torch.load('a.pt', 'cpu', weights_only=True)\n"
+FAULTY = "import torch\n\nstate = torch.load('a.pt', 'cpu')\n"
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +73,10 @@ def test_json_stays_json_without_findings_and_files():
     ("name", "content", "complaint"),
     [
         ("bad.py", b"def f(:\n", "bad.py:1: not valid Python"),
-        ("bad.py", b"import torch\ntorch.load('a')\ndef f(:\n", "bad.py:3: not valid Python"),
+        ("bad.py", b"import torch\ntorch.load('a', 'cpu')\ndef f(:\n", "bad.py:3: not valid Python"),
         ("bad.py", b"print 'torch.load'\n", "bad.py:1: not valid Python"),
         ("bad.py", b"import torch\nx = '\xff'\n", "bad.py:2: byte 0xff is not valid utf-8"),
-        ("bad.py", b"import torch\0\ntorch.load('a')\n", "bad.py:1: holds a null byte"),
+        ("bad.py", b"import torch\0\ntorch.load('a', 'cpu')\n", "bad.py:1: holds a null byte"),
         ("bad.py", b"(" * 3000 + b")" * 3000, "bad.py"),
         ("bad.py", b"import torch; torch.load(" + b"-" * 20000 + b"1)", "bad.py"),
         ("bad.ipynb", b"{", "bad.ipynb:1: is no notebook"),
@@ -216,7 +216,7 @@ def test_the_projects_torch_counts_for_the_files_below():
 
 
 def test_noqa_silences():
-    Path("a.py").write_text(FAULTY.replace("pt')", "pt')  # noqa: CKP301"))
+    Path("a.py").write_text(FAULTY.replace("cpu')", "cpu')  # noqa: CKP301"))
 
     assert lint().exit_code == 0
 
@@ -270,8 +270,8 @@ def test_notebooks_and_documents_are_linted():
         {"cell_type": "code", "source": ["%pylab\n", *FAULTY.splitlines(True)]},
     ]
     Path("n.ipynb").write_text(json.dumps({"cells": cells}))
-    Path("d.md").write_text("# Loading\n\n    model = torch.load('a.pt')\n")
-    Path("d.rst").write_text("Loading::\n\n  model = torch.load('a.pt')\n")
+    Path("d.md").write_text("# Loading\n\n    model = torch.load('a.pt', 'cpu')\n")
+    Path("d.rst").write_text("Loading::\n\n  model = torch.load('a.pt', 'cpu')\n")
 
     assert [(record["path"], record["line"], record["column"], record.get("cell")) for record in found()] == [
         ("d.md", 3, 13, None),
@@ -305,7 +305,9 @@ class TestStandardInput:
         Path("pyproject.toml").write_text('[tool.ckpt-lint.per-file-ignores]\n"tests/*" = ["CKP301"]\n')
 
         assert lint("-", "--stdin-filename", "tests/a.py", stdin=FAULTY).exit_code == 0
-        made = lint("-", "--stdin-filename", "a.md", "--output-format", "concise", stdin="```\ntorch.load(x)\n```\n")
+        made = lint(
+            "-", "--stdin-filename", "a.md", "--output-format", "concise", stdin="```\ntorch.load(x, 'cpu')\n```\n"
+        )
         assert made.stdout.startswith("a.md:2:1: CKP301")
 
     def test_without_a_name_it_is_python(self):
@@ -316,7 +318,7 @@ class TestStandardInput:
         made = lint("-", "--fix", "--unsafe-fixes", stdin=FAULTY.replace("\n", "\r\n").encode())
 
         assert made.exit_code == 0
-        assert made.stdout_bytes == FAULTY.replace("pt')", "pt', weights_only=True)").replace("\n", "\r\n").encode()
+        assert made.stdout_bytes == FAULTY.replace("cpu')", "cpu', weights_only=True)").replace("\n", "\r\n").encode()
         assert "Fixed 1 finding." in made.stderr
 
     def test_what_cannot_be_fixed_comes_back_as_it_was(self):

@@ -24,10 +24,10 @@ from torch import nn
 
 model = nn.Linear(1, 1)
 model.load_state_dict("a.pt")  # the weights
-state = torch.load("b.pt")
+state = torch.load("b.pt", "cpu")
 """
 SAFELY_FIXED = FAULTY.replace('"a.pt"', 'torch.load("a.pt", map_location="cpu", weights_only=True)')
-FIXED = SAFELY_FIXED.replace('"b.pt"', '"b.pt", weights_only=True')
+FIXED = SAFELY_FIXED.replace('"b.pt", "cpu"', '"b.pt", "cpu", weights_only=True')
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +199,7 @@ def test_a_diff_exits_with_2_where_something_cannot_be_read():
 
 
 def test_a_diff_of_nothing_exits_with_0():
-    Path("a.py").write_text('import torch\n\nstate = torch.load("b.pt")\n')
+    Path("a.py").write_text('import torch\n\nstate = torch.load("b.pt", "cpu")\n')
 
     made = lint("--diff")
 

@@ -68,7 +68,7 @@ def test_a_rule_is_found_by_code_or_name(spelling):
 @pytest.mark.parametrize(
     ("spelling", "hint"),
     [
-        ("CKP310", 'did you mean "CKP301"?'),
+        ("CKP0301", 'did you mean "CKP301"?'),
         ("unguarded-torchload", 'did you mean "unguarded-torch-load"?'),
         ("", "the rules are CKP"),
         ("F401", "the rules are CKP"),
