@@ -1,0 +1,140 @@
+"""What proves that an expression is a module or a tensor: the classes, functions and annotations of one file.
+
+Names prove nothing here. A class is a module if its bases lead to torch's own, or to a base class of a framework that
+everybody subclasses; an expression is one if it calls such a class, or a function of the file that returns nothing
+else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from lint_rules import knowledge
+from lint_rules.tree import method_of, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lint_rules.names import Names, Scope
+
+_MODULE = re.compile(
+    r"torch\.nn\.(modules\.(\w+\.)?)?(?!Parameter$|Parameter\.|UninitializedParameter|Buffer$|UninitializedBuffer)[A-Z]\w*$"
+    r"|torch_geometric\.nn\.(\w+\.)*[A-Z]\w*$"
+    r"|torchvision\.ops\.(DeformConv2d|FrozenBatchNorm2d|MLP|Conv2dNormActivation|FeaturePyramidNetwork)$"
+)
+_BASE = re.compile(
+    r"torch\.jit\.ScriptModule$"
+    r"|(pytorch_lightning|lightning)\.(\w+\.)*LightningModule$"
+    r"|(transformers|[\w.]*modeling_utils)\.(\w+\.)*PreTrainedModel$"
+    r"|(diffusers|[\w.]*modeling_utils)\.(\w+\.)*ModelMixin$"
+)
+#: Modules without parameters, buffers or a mode: nothing is lost if nobody registers them.
+_STATELESS = re.compile(
+    r"(\w*(ReLU|ELU|GELU|Tanh|Sigmoid|Softmax|Softmin|Softplus|Softshrink|Softsign|Hardtanh|Hardswish|Hardshrink|Tanhshrink"
+    r"|SiLU|Mish|GLU|Loss|Threshold|Similarity|PairwiseDistance|Shuffle|Unshuffle)(2d)?"
+    r"|(Adaptive)?(Max|Avg|LP|FractionalMax)Pool\dd|(Adaptive)?MaxUnpool\dd|\w*Pad\dd|Upsample\w*|Upsampling\w*|Fold|Unfold"
+    r"|Identity|Flatten|Unflatten)$"
+)
+_SAME = knowledge.RETURNS_SELF | {"eval", "train"}
+
+
+class Modules:
+    """The module classes of one file, and the expressions that make modules.
+
+    Attributes:
+        classes: The classes of the file that are modules for certain.
+    """
+
+    def __init__(self, tree: cst.Module, names: Names) -> None:
+        self._names = names
+        self._named: dict[str, list[cst.ClassDef | cst.FunctionDef]] = defaultdict(list)
+        self._verdicts: dict[cst.CSTNode, bool] = {}
+        for node in walk(tree):
+            if isinstance(node, (cst.ClassDef, cst.FunctionDef)):
+                self._named[node.name.value].append(node)
+        found = (node for nodes in self._named.values() for node in nodes if isinstance(node, cst.ClassDef))
+        self.classes: tuple[cst.ClassDef, ...] = tuple(node for node in found if self.is_module(node))
+
+    def is_module(self, definition: cst.ClassDef) -> bool:
+        """Tell whether a class of the file is a module for certain."""
+        known = self._verdicts.get(definition)
+        if known is None:
+            self._verdicts[definition] = False  # a class among its own bases is none
+            scope = self._names.scope(definition).parent or self._names.module
+            known = any(self._is_base(base.value, scope) for base in definition.bases if not base.star)
+            self._verdicts[definition] = known
+        return known
+
+    def _is_base(self, node: cst.BaseExpression, scope: Scope) -> bool:
+        name = self._names.resolve(node, scope)
+        if name is not None:
+            return bool(_MODULE.match(name) or _BASE.match(name))
+        definition = self.definition(node, scope)
+        return isinstance(definition, cst.ClassDef) and self.is_module(definition)
+
+    def definition(self, node: cst.BaseExpression, scope: Scope) -> cst.ClassDef | cst.FunctionDef | None:
+        """Find the class or function of the file that a name stands for; None where it is not certain."""
+        if not isinstance(node, cst.Name):
+            return None
+        found = self._named.get(node.value, [])
+        owner = scope.owner(node.value)
+        if len(found) != 1 or owner is None or owner.bindings.get(node.value) != [None]:
+            return None
+        return found[0] if self._names.scope(found[0]).parent is owner else None
+
+    def makes(self, node: cst.BaseExpression, scope: Scope, *, stateful: bool = False) -> bool:
+        """Tell whether an expression makes a new module for certain.
+
+        Args:
+            node: The expression.
+            scope: The scope that it stands in.
+            stateful: Whether modules without parameters, buffers and a mode, such as activations, do not count.
+        """
+        while isinstance(node, cst.Call) and method_of(node) in _SAME and isinstance(node.func, cst.Attribute):
+            if self._names.resolve(node.func, scope):
+                break
+            node = node.func.value
+        if not isinstance(node, cst.Call):
+            return False
+        name = self._names.resolve(node.func, scope)
+        if name is not None:
+            return bool(_MODULE.match(name)) and not (stateful and _STATELESS.match(name.rpartition(".")[2]))
+        definition = self.definition(node.func, scope)
+        if isinstance(definition, cst.ClassDef):
+            return self.is_module(definition)
+        return definition is not None and self._returns_module(definition, stateful=stateful)
+
+    def _returns_module(self, definition: cst.FunctionDef, *, stateful: bool) -> bool:
+        known = self._verdicts.get(definition)
+        if known is None:
+            self._verdicts[definition] = False  # what calls itself proves nothing
+            scope = self._names.scope(definition)
+            values = list(returned(definition))
+            known = bool(values) and all(value and self.makes(value, scope, stateful=stateful) for value in values)
+            self._verdicts[definition] = known
+        return known
+
+
+def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """Yield what is below a node, parents first, without entering functions and classes that it defines."""
+    from lint_rules.tree import children
+
+    stack = list(reversed(tuple(children(node))))
+    while stack:
+        current = stack.pop()
+        yield current
+        if not isinstance(current, (cst.FunctionDef, cst.ClassDef, cst.Lambda)):
+            stack.extend(reversed(tuple(children(current))))
+
+
+def returned(definition: cst.FunctionDef) -> Iterator[cst.BaseExpression | None]:
+    """Yield what a function returns; None for a bare `return` and for a generator's `yield`."""
+    for node in own(definition.body):
+        if isinstance(node, cst.Return):
+            yield node.value
+        elif isinstance(node, cst.Yield):
+            yield None

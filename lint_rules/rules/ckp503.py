@@ -1,0 +1,762 @@
+"""CKP503: submodules in a plain list, tuple or dict."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lint_rules.rule import Example, Finding, Fix, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import libcst as cst
+
+    from lint_rules.engine import Context
+    from lint_rules.evidence import Modules
+    from lint_rules.names import Names, Scope
+
+_WRITTEN = re.compile(rb"= *(?:[\[{]\s*|\()(?:\"[^\"\n]*\": |'[^'\n]*': )?((?:torch\.)?(?:nn\.)?[A-Z]\w*)\(")
+_CALLED = re.compile(rb"= *\[\s*([a-z_]\w*)\(")
+_APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
+_STORED = re.compile(rb"\] = ((?:torch\.)?(?:nn\.)?[A-Z]\w*)\(")
+_STATELESS = re.compile(rb"(?:Pool|Loss|LU|Tanh|Sigmoid|Softmax)\w*$")
+_ADDERS = {"append": 0, "insert": 1, "extend": 0, "update": 0, "add": 0}
+_HARMLESS = frozenset(
+    f"builtins.{name}"
+    for name in ("len", "enumerate", "zip", "reversed", "range", "iter", "print", "next", "isinstance")
+)
+_REGISTERING = frozenset({"add_module", "register_module", "setattr", "__setattr__"})
+_CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential"})
+_REPLACED = frozenset(
+    {"parameters", "named_parameters", "state_dict", "named_children", "_apply", "children", "modules"}
+)
+
+
+def _may_hide_modules(data: bytes) -> bool:
+    """Tell whether modules may be put into a plain container that becomes an attribute; cheap, and often wrong."""
+    if b'"cells"' in data:  # a notebook's JSON breaks lines in its own way
+        return True
+    if b"self.add_module(" in data:
+        return False
+    return any(
+        (target.startswith(b"self.") or _is_kept(target, data))
+        and (written or _is_plain_there(target, data))
+        and _may_be_module(name, data)
+        and not _is_registered(target, data)
+        for target, name, written in _candidates(data)
+    )
+
+
+def _candidates(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Yield what something is put into, what is called to make it, and whether both stand in one assignment."""
+    for pattern in (_WRITTEN, _CALLED, _APPENDED, _STORED):
+        for found in pattern.finditer(data):
+            yield _word_before(data, found.start()), found[1], pattern in (_WRITTEN, _CALLED)
+
+
+def _is_registered(target: bytes, data: bytes) -> bool:
+    """Tell whether a container is handed to one that registers."""
+    return re.search(rb"(?:List|Dict|Sequential)\(\s*\*?%s\s*\)" % re.escape(target), data) is not None
+
+
+def _may_be_module(name: bytes, data: bytes) -> bool:
+    """Tell whether a word may be a layer's class, a function of the file, or a name bound to what a class makes."""
+    if _STATELESS.search(name):
+        return False
+    if b"nn." in name:
+        return True
+    if name[:1].isupper():
+        written = rb"class %s\((?!object)|from torch\.nn(?:\.\w+)* import [^\n]*\b%s\b" % (name, name)
+        return re.search(written, data) is not None
+    return b"def %s(" % name in data or re.search(rb"\b%s = (?:torch\.)?(?:nn\.)?[A-Z]\w*\(" % name, data) is not None
+
+
+def _word_before(data: bytes, end: int) -> bytes:
+    """Give the name or attribute that stands before a place on its line, without an index or an annotation."""
+    line = data[data.rfind(b"\n", 0, end) + 1 : end].strip()
+    return line.partition(b":")[0].partition(b"[")[0].rstrip(b"+ ")
+
+
+def _is_plain_there(target: bytes, data: bytes) -> bool:
+    """Tell whether a plain container is made somewhere."""
+    made = rb"%s(?:\s*:[^=\n]*)?\s*=\s*(?:\[|\{|\(|list\(|dict\()" % re.escape(target)
+    return re.search(made, data) is not None
+
+
+def _is_kept(name: bytes, data: bytes) -> bool:
+    return name.isalnum() and b" = %s\n" % name in data and re.search(rb"self\.\w+ = %s\n" % name, data) is not None
+
+
+class UnregisteredSubmodules(Rule):
+    """Finds layers kept in a plain list, tuple or dict, where the module does not see them.
+
+    ## What it does
+
+    Reports layers that a subclass of `nn.Module` puts into a list, tuple or dict that is an attribute of `self`:
+    written there, appended, or collected in a local list that becomes the attribute. Layers that are registered
+    besides, by `add_module`, in an `nn.ModuleList` or as attributes of their own, are left alone, and so are
+    activations and other layers that hold nothing.
+
+    ## Why is this bad
+
+    A module registers what is assigned to its attributes, and does not look into containers. Such layers are missing
+    from `state_dict()`, so a checkpoint does not hold them, and from `parameters()`, so no optimizer trains them;
+    `to()` and `eval()` do not reach them. Nothing fails: after loading they are as random as they were when made.
+
+    ## Fix safety
+
+    Puts `nn.ModuleList(...)` or `nn.ModuleDict(...)` around the container, unless it is a tuple. The fix is unsafe:
+    checkpoints saved so far lack these layers and no longer load with `strict=True`.
+
+    ## References
+
+    - [nn.ModuleList](https://docs.pytorch.org/docs/stable/generated/torch.nn.ModuleList.html)
+    - [nn.ModuleDict](https://docs.pytorch.org/docs/stable/generated/torch.nn.ModuleDict.html)
+    """
+
+    code = "CKP503"
+    name = "unregistered-submodules"
+    summary = "Layers are kept in a plain list, which hides them from the checkpoint"
+    needs = ((b"torch", b"Module", _may_hide_modules),)
+    marks = frozenset(
+        {
+            "__init__",
+            "append",
+            "extend",
+            "insert",
+            "add_module",
+            "register_module",
+            "setattr",
+            "ModuleList",
+            "ModuleDict",
+        }
+        | {"Sequential", "Linear", "Conv1d", "Conv2d", "Conv3d"}
+    )
+    invalid = (
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)]
+
+                def forward(self, x):
+                    for layer in self.layers:
+                        x = layer(x)
+                    return x
+            """,
+            why="a list",
+            lines=(7,),
+            fixed="""
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = nn.ModuleList([nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)])
+
+                def forward(self, x):
+                    for layer in self.layers:
+                        x = layer(x)
+                    return x
+            """,
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Net(torch.nn.Module):
+                def __init__(self, depth):
+                    super().__init__()
+                    self.blocks = [torch.nn.Linear(8, 8).to("cpu") for _ in range(depth)]
+                    self.heads = {"a": torch.nn.Linear(8, 1), "b": torch.nn.Linear(8, 1)}
+                    self.pair = (torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8))
+            """,
+            why="a comprehension, a dict and a tuple",
+            lines=(7, 8, 9),
+            fixed="""
+            import torch
+
+
+            class Net(torch.nn.Module):
+                def __init__(self, depth):
+                    super().__init__()
+                    self.blocks = torch.nn.ModuleList([torch.nn.Linear(8, 8).to("cpu") for _ in range(depth)])
+                    self.heads = torch.nn.ModuleDict({"a": torch.nn.Linear(8, 1), "b": torch.nn.Linear(8, 1)})
+                    self.pair = (torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8))
+            """,
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Block(nn.Module):
+                def __init__(self, width):
+                    super().__init__()
+                    self.linear = nn.Linear(width, width)
+
+
+            class Net(nn.Module):
+                def __init__(self, depth, width):
+                    super().__init__()
+                    self.blocks = []
+                    for number in range(depth):
+                        block = Block(width)
+                        print(number)
+                        print(width)
+                        self.blocks.append(block)
+            """,
+            why="a class of the same file, appended in a loop",
+            lines=(18,),
+            fixed="""
+            from torch import nn
+
+
+            class Block(nn.Module):
+                def __init__(self, width):
+                    super().__init__()
+                    self.linear = nn.Linear(width, width)
+
+
+            class Net(nn.Module):
+                def __init__(self, depth, width):
+                    super().__init__()
+                    self.blocks = nn.ModuleList([])
+                    for number in range(depth):
+                        block = Block(width)
+                        print(number)
+                        print(width)
+                        self.blocks.append(block)
+            """,
+        ),
+        Example(
+            """
+            import torch.nn as nn
+
+
+            class Net(nn.Module):
+                def __init__(self, widths):
+                    super().__init__()
+                    layers = []
+                    for width in widths:
+                        layers.append(nn.Linear(width, width))
+                        layers.append(nn.ReLU())
+                    self.layers = layers
+            """,
+            why="a local list becomes the attribute",
+            lines=(11,),
+            fixed="""
+            import torch.nn as nn
+
+
+            class Net(nn.Module):
+                def __init__(self, widths):
+                    super().__init__()
+                    layers = []
+                    for width in widths:
+                        layers.append(nn.Linear(width, width))
+                        layers.append(nn.ReLU())
+                    self.layers = nn.ModuleList(layers)
+            """,
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, names):
+                    super().__init__()
+                    self.heads = {}
+                    for name in names:
+                        self.heads[name] = nn.Linear(8, 1)
+            """,
+            why="a dict that is filled in a loop",
+            lines=(9,),
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            def conv(width):
+                return nn.Sequential(nn.Conv2d(width, width, 3), nn.ReLU())
+
+
+            class Base(nn.Module):
+                pass
+
+
+            class Net(Base):
+                def __init__(self):
+                    super().__init__()
+                    self.layers: list[nn.Module] = [conv(3)]
+                    self.layers += [nn.Conv2d(3, 3, 1)]
+                    self.layers.extend([nn.Conv2d(3, 3, 1) for _ in range(2)])
+            """,
+            why="a helper of the same file, and a base class between",
+            lines=(15, 16, 17),
+        ),
+    )
+    valid = (
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = nn.ModuleList([nn.Linear(2, 2)])
+                    self.layers.append(nn.Linear(2, 2))
+                    self.heads = nn.ModuleDict({"a": nn.Linear(2, 2)})
+                    self.body = nn.Sequential(*[nn.Linear(2, 2) for _ in range(3)])
+            """,
+            why="containers that register",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2), nn.ReLU()]
+                    for number, layer in enumerate(self.layers):
+                        self.add_module(str(number), layer)
+
+
+            class Other(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = []
+                    for number in range(3):
+                        layer = nn.Linear(2, 2)
+                        setattr(self, f"layer{number}", layer)
+                        self.layers.append(layer)
+            """,
+            why="each is registered by name",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.parts = [nn.Linear(2, 2)]
+                    self.parts.append(nn.Linear(2, 2))
+                    self.body = nn.Sequential(*self.parts)
+
+
+            class Other(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    layers = [nn.Linear(2, 2)]
+                    self.body = nn.Sequential(*layers)
+                    self.layers = layers
+            """,
+            why="the list is wrapped afterwards",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = []
+                    self.layers.append(nn.Linear(2, 2))
+                    self.layers = nn.ModuleList(self.layers)
+            """,
+            why="the attribute becomes a ModuleList",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, teacher):
+                    super().__init__()
+                    self.one = nn.Linear(2, 2)
+                    two = nn.Linear(2, 2)
+                    self.two = two
+                    self.layers = [self.one, two]
+                    self.teacher = [teacher]
+            """,
+            why="layers that are attributes too, and one hidden on purpose",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = []
+                    self.layers.append(nn.Linear(2, 2))
+
+
+            class Model(Base):
+                def prepare(self, module):
+                    for layer in module.layers:
+                        if isinstance(layer, nn.Linear):
+                            module.register(layer)
+            """,
+            why="another class sees to it",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.activations = [nn.ReLU(), nn.Tanh(), nn.MaxPool2d(2)]
+                    self.sizes = [nn.Parameter, 3]
+            """,
+            why="layers that hold nothing",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Ensemble:
+                def __init__(self):
+                    self.members = [nn.Linear(2, 2) for _ in range(3)]
+
+
+            class Task(Unknown):
+                def __init__(self):
+                    self.members = [nn.Linear(2, 2) for _ in range(3)]
+            """,
+            why="a class that is no module, or perhaps none",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2)]
+                    self.register(self.layers)
+
+
+            class Own(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2)]
+
+                def parameters(self):
+                    return [p for layer in self.layers for p in layer.parameters()]
+            """,
+            why="the class sees to it itself",
+        ),
+    )
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each place where a module puts layers into a plain container of its own.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a place.
+        """
+        from lint_rules.evidence import Modules
+
+        modules = Modules(context.tree, context.names)
+        touched = set(_touched_from_outside(context.tree)) if modules.classes else set()
+        for definition in modules.classes:
+            for attribute in _Class(definition, modules, context).hidden():
+                if attribute.name in touched:
+                    continue
+                fix = _fix(attribute, context)
+                for place in attribute.places:
+                    yield context.finding(
+                        self,
+                        place,
+                        f"`self.{attribute.name}` is a plain container, so its layers are missing from `state_dict()` "
+                        "and `parameters()`; use `nn.ModuleList` or `nn.ModuleDict`",
+                        fix,
+                    )
+
+
+def _touched_from_outside(tree: cst.Module) -> Iterator[str]:
+    """Name the attributes that methods read of other objects than their own: another class may register those."""
+    import libcst as cst
+
+    from lint_rules.tree import walk
+
+    for definition in walk(tree):
+        if isinstance(definition, cst.ClassDef):
+            for node in walk(definition.body):
+                if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value != "self":
+                    yield node.attr.value
+
+
+@dataclass(slots=True)
+class _Container:
+    """What a class keeps in one attribute, or a method in one local name.
+
+    Attributes:
+        name: The attribute without `self.`, or the local name.
+        scope: The scope of the method that makes it.
+        values: Every expression that is assigned to it.
+        places: Where layers are put into it.
+        plain: Whether it holds nothing but plain containers.
+        given: Whether someone else is given it, who may register what it holds.
+        text_keys: Whether every key that it is given is a string.
+    """
+
+    name: str
+    scope: Scope
+    values: list[cst.BaseExpression] = field(default_factory=list)
+    places: list[cst.CSTNode] = field(default_factory=list)
+    plain: bool = True
+    given: bool = False
+    text_keys: bool = True
+
+
+class _Class:
+    """One module class: its containers, what is put into them, and what else becomes of them."""
+
+    def __init__(self, definition: cst.ClassDef, modules: Modules, context: Context) -> None:
+        import libcst as cst
+
+        self._modules = modules
+        self._names = context.names
+        self._attributes: dict[str, _Container] = {}
+        self._methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+        self._registers = any(method.name.value in _REPLACED for method in self._methods)
+
+    def hidden(self) -> Iterator[_Container]:
+        """Yield the attributes that keep layers out of the module's sight."""
+        for method in self._methods:
+            self._registers = self._registers or self._registers_itself(method)
+        if self._registers:
+            return
+        for method in self._methods:
+            _Method(method, self._modules, self._names.scope(method), self._names, self._attributes).read()
+        yield from (each for each in self._attributes.values() if each.plain and not each.given and each.places)
+
+    @staticmethod
+    def _registers_itself(method: cst.FunctionDef) -> bool:
+        """Tell whether a method registers modules under names that it makes up."""
+        import libcst as cst
+
+        from lint_rules.tree import dotted, walk
+
+        for node in walk(method.body):
+            if isinstance(node, cst.Call):
+                name = (dotted(node.func) or "").rpartition(".")[2]
+                if name in _REGISTERING:
+                    return True
+            elif isinstance(node, cst.Attribute) and node.attr.value in {"_modules", "__dict__"}:
+                return True
+        return False
+
+
+class _Method:
+    """One method of a module class, read statement by statement."""
+
+    def __init__(
+        self,
+        method: cst.FunctionDef,
+        modules: Modules,
+        scope: Scope,
+        names: Names,
+        attributes: dict[str, _Container],
+    ) -> None:
+        self._method = method
+        self._modules = modules
+        self._scope = scope
+        self._names = names
+        self._attributes = attributes
+        self._locals: dict[str, _Container] = {}
+        self._registered: set[str] = set()
+
+    def read(self) -> None:
+        """Note what the method puts where."""
+        import libcst as cst
+
+        from lint_rules.evidence import own
+
+        nodes = list(own(self._method.body))
+        for node in nodes:
+            if isinstance(node, cst.Assign):
+                for target in node.targets:
+                    if isinstance(node.value, cst.Name) and self._attribute(target.target) is not None:
+                        self._registered.add(node.value.value)
+        for node in nodes:
+            if isinstance(node, cst.Assign):
+                for target in node.targets:
+                    self._assigned(target.target, node.value, node)
+            elif isinstance(node, cst.AnnAssign) and node.value is not None:
+                self._assigned(node.target, node.value, node)
+            elif isinstance(node, cst.AugAssign):
+                self._added(node.target, node.value, node)
+            elif isinstance(node, cst.Call):
+                self._called(node)
+
+    def _attribute(self, node: cst.BaseExpression) -> str | None:
+        import libcst as cst
+
+        is_own = isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value == "self"
+        return cst.ensure_type(node, cst.Attribute).attr.value if is_own else None
+
+    def _container(self, node: cst.BaseExpression) -> _Container | None:
+        import libcst as cst
+
+        attribute = self._attribute(node)
+        if attribute is not None:
+            return self._attributes.setdefault(attribute, _Container(attribute, self._scope))
+        if isinstance(node, cst.Name):
+            return self._locals.setdefault(node.value, _Container(node.value, self._scope))
+        return None
+
+    def _assigned(self, target: cst.BaseExpression, value: cst.BaseExpression, statement: cst.CSTNode) -> None:
+        import libcst as cst
+
+        from lint_rules.tree import text_of
+
+        if isinstance(target, cst.Subscript):
+            container = self._container(target.value)
+            if container is not None and self._makes(value):
+                index = target.slice[0].slice
+                container.text_keys &= isinstance(index, cst.Index) and text_of(index.value) is not None
+                container.places.append(statement)
+            return
+        container = self._container(target)
+        if container is None:
+            return
+        container.values.append(value)
+        local = self._locals.get(value.value) if isinstance(value, cst.Name) else None
+        if local is not None and local.values and all(map(_is_plain, local.values)):
+            container.plain &= local.plain
+            container.given |= local.given
+            container.text_keys &= local.text_keys
+            if local.places:
+                container.places.append(statement)
+        elif not _is_plain(value):
+            container.plain = False
+        elif any(map(self._makes, _elements(value))):
+            container.places.append(statement)
+
+    def _added(self, target: cst.BaseExpression, value: cst.BaseExpression, statement: cst.CSTNode) -> None:
+        container = self._container(target)
+        if container is not None and any(map(self._makes, _elements(value))):
+            container.places.append(statement)
+
+    def _called(self, call: cst.Call) -> None:
+        import libcst as cst
+
+        from lint_rules.tree import dotted, method_of, walk
+
+        if isinstance(call.func, cst.Attribute) and method_of(call) in _ADDERS and call.args:
+            value = call.args[-1].value
+            container = self._container(call.func.value)
+            if container is not None and any(map(self._makes, (value, *_elements(value)))):
+                container.places.append(call)
+            return
+        if self._names.resolve(call.func, self._scope) in _HARMLESS:
+            return
+        deep = (dotted(call.func) or "").rpartition(".")[2] in _CONTAINERS
+        for arg in call.args:
+            for node in walk(arg.value) if deep else (arg.value,):
+                container = self._container(node) if isinstance(node, (cst.Name, cst.Attribute)) else None
+                if container is not None:
+                    container.given = True
+
+    def _makes(self, node: cst.BaseExpression) -> bool:
+        """Tell whether an expression is a layer that holds something and that nobody has registered."""
+        import libcst as cst
+
+        if isinstance(node, cst.Name):
+            local = self._locals.get(node.value)
+            if local is None or node.value in self._registered or local.given:
+                return False
+            return bool(local.values) and all(
+                self._modules.makes(value, self._scope, stateful=True) for value in local.values
+            )
+        return self._modules.makes(node, self._scope, stateful=True)
+
+
+def _is_plain(node: cst.BaseExpression) -> bool:
+    """Tell whether an expression is a plain container, or None, which a container may replace."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    if isinstance(node, cst.Call):
+        return dotted(node.func) in {"list", "dict", "tuple"} and not node.args
+    if isinstance(node, cst.Name):
+        return node.value == "None"
+    return isinstance(node, (cst.List, cst.Tuple, cst.Dict, cst.ListComp, cst.DictComp))
+
+
+def _elements(node: cst.BaseExpression) -> list[cst.BaseExpression]:
+    """Give what a written container holds."""
+    import libcst as cst
+
+    if isinstance(node, (cst.List, cst.Tuple)):
+        return [element.value for element in node.elements if isinstance(element, cst.Element)]
+    if isinstance(node, cst.Dict):
+        return [element.value for element in node.elements if isinstance(element, cst.DictElement)]
+    if isinstance(node, cst.ListComp):
+        return [node.elt]
+    return [node.value] if isinstance(node, cst.DictComp) else []
+
+
+def _fix(attribute: _Container, context: Context) -> Fix | None:
+    """Put the container that registers around the only value that the attribute is given."""
+    import libcst as cst
+
+    from lint_rules.tree import text_of
+
+    if len(attribute.values) != 1:
+        return None
+    value = attribute.values[0]
+    keyed = isinstance(value, (cst.Dict, cst.DictComp)) or (isinstance(value, cst.Call) and _is_dict(value))
+    if isinstance(value, cst.Dict):
+        keys = [element.key if isinstance(element, cst.DictElement) else None for element in value.elements]
+        attribute.text_keys &= all(key is not None and text_of(key) is not None for key in keys)
+    if isinstance(value, cst.Tuple) or (keyed and (not attribute.text_keys or isinstance(value, cst.DictComp))):
+        return None
+    nn, imports = _nn(context, attribute.scope)
+    before = f"{nn}.ModuleDict(" if keyed else f"{nn}.ModuleList("
+    return Fix(context.wrap(value, before, ")"), safe=False, imports=imports)
+
+
+def _is_dict(call: cst.Call) -> bool:
+    from lint_rules.tree import dotted
+
+    return dotted(call.func) == "dict"
+
+
+def _nn(context: Context, scope: Scope) -> tuple[str, tuple[str, ...]]:
+    """Say how `torch.nn` is spelled, and what must be imported for that."""
+    import libcst as cst
+
+    for name in scope.module.bindings:
+        if context.names.resolve(cst.Name(name), scope) == "torch.nn":
+            return name, ()
+    torch, imports = context.spelling("torch", scope)
+    return f"{torch}.nn", imports
