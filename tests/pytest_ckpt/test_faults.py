@@ -14,4 +14,6 @@ collect()
 def test_reported_by_name(case: Case) -> None:
     torch.manual_seed(0)
     report = case.check()
-    assert case.named(report), f"none of {sorted(case.keys)} in {sorted(case.categories)}:\n{report.text()}"
+    named = case.named(report)
+    assert named, f"none of {sorted(case.keys)} in {sorted(case.categories)}:\n{report.text()}"
+    assert not case.alone or len(named) == len(report.findings), report.text()

@@ -33,6 +33,7 @@ class Case:
         arguments: Further arguments of `check_module`.
         categories: Categories that fit the fault, any of which is right; empty where the code is correct.
         keys: Names of the culprit, any of which is right.
+        alone: Whether nothing else may be accused.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     arguments: dict[str, Any]
     categories: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
+    alone: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -68,18 +70,21 @@ def collect() -> None:
         import_module(f"{__name__}.{module.name}")
 
 
-def faulty(*categories: str, key: str | tuple[str, ...], **arguments: Any) -> Callable[[Make], Make]:
+def faulty(
+    *categories: str, key: str | tuple[str, ...], alone: bool = False, **arguments: Any
+) -> Callable[[Make], Make]:
     """Declare a class or factory faulty.
 
     Args:
         *categories: The categories that fit; the report must hold one of them.
         key: The culprit's name, or all the names that point at it.
+        alone: Whether nothing else may be accused.
         **arguments: Further arguments of `check_module`.
     """
     keys = frozenset([key] if isinstance(key, str) else key)
 
     def declare(make: Make) -> Make:
-        FAULTY.append(Case(_name(make), make, arguments, frozenset(categories), keys))
+        FAULTY.append(Case(_name(make), make, arguments, frozenset(categories), keys, alone))
         return make
 
     return declare

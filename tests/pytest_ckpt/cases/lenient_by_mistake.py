@@ -286,3 +286,49 @@ def load_mapped(path: Path) -> Net:
 @faulty("aliasing", key=EVERY, save=write, load=load_mapped, **TRAINED)
 def mapped_model_follows_the_file():
     return Net()
+
+
+def load_or_nothing(path: Path) -> Net:
+    """Starts anew where the file cannot be read; whatever it holds must fit."""
+    module = Net()
+    try:
+        state = read(path)
+    except Exception:  # noqa: BLE001 -- that nothing gets through is the fault
+        return module
+    module.load_state_dict(state)
+    return module
+
+
+@faulty("corrupt-accepted", key="load(path)", alone=True, load=load_or_nothing, **TRAINED)
+def damage_taken_for_a_first_start():
+    return Net()
+
+
+def norms() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.BatchNorm1d(4))
+
+
+def load_all_but(*skipped: str) -> Any:
+    """Give a loader that forgets some entries, which in a fresh module hold what was saved."""
+
+    def load(path: Path) -> nn.Module:
+        module = norms()
+        module.load_state_dict({key: value for key, value in read(path).items() if key not in skipped}, strict=False)
+        return module
+
+    return load
+
+
+@faulty("unsaved-state", key="1.weight", inputs=X, load=load_all_but("1.weight"))
+def ones_never_loaded():
+    return norms()
+
+
+@faulty("unsaved-state", key="2.bias", inputs=X, load=load_all_but("2.bias"))
+def zeros_never_loaded():
+    return norms()
+
+
+@faulty("unsaved-state", key="2.num_batches_tracked", inputs=X, load=load_all_but("2.num_batches_tracked"))
+def counter_never_loaded():
+    return norms()

@@ -852,3 +852,50 @@ class FoldedWeights(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, *self.folded)
+
+
+# -------------------------------------------------------------------------------------- one culprit amid many suspects
+
+
+class _Suspicious(nn.Module):
+    """Holds much that differs from instance to instance and that no output depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.born, self.trace = 0, random.random(), [torch.randn(2)]
+        self.spare, self.examples = torch.randn(4), {"x": torch.randn(3)}
+        self.unused = [nn.Linear(4, 4)]
+        self.register_buffer("scratch", torch.randn(4), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.scratch = x.mean(0)
+        return x
+
+
+@faulty("unsaved-state", key="2.offset", alone=True, inputs=X, prepare=lambda module: module(X))
+def one_tensor_amid_many_suspects():
+    module = nn.Sequential(_Suspicious(), _Suspicious(), _Suspicious(), _Suspicious())
+    module[2].offset = torch.randn(4)
+    module[2].register_forward_hook(lambda owner, _inputs, output: output + owner.offset)
+    return module
+
+
+@faulty("nonpersistent-buffer", key="3.center", alone=True, inputs=X, prepare=lambda module: module(X))
+def one_buffer_amid_many_suspects():
+    module = nn.Sequential(_Suspicious(), _Suspicious(), _Suspicious(), _Suspicious())
+    module[3].register_buffer("center", torch.randn(4), persistent=False)
+    module[3].register_forward_hook(lambda owner, _inputs, output: output - owner.center)
+    return module
+
+
+@faulty("unsaved-state", key=("left", "right"), alone=True, inputs=X)
+class TwoCulprits(_Suspicious):
+    """Both count, so both are named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = torch.randn(4), torch.randn(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.left + self.right
