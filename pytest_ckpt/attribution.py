@@ -28,7 +28,7 @@ from pytest_ckpt.moment import (
     remove_attribute,
     set_attribute,
 )
-from pytest_ckpt.outputs import ForwardError, first_difference
+from pytest_ckpt.outputs import WHOLE, ForwardError, differing_places, first_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -117,17 +117,18 @@ def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its p
     """
     loaded = Moment(loaded_module)
     try:
-        reference = _repeatable(source, source_module, runner)
+        reference = _reference(source, source_module, runner)
     except ForwardError as error:
         return Attribution(reason=f"forward of the saved module raised {error}")
-    if reference is None:
+    if WHOLE in reference.unstable:
         return Attribution(
             reason="forward gives other outputs on the same inputs, state and seed, so outputs were not compared"
         )
     search = _Search(source, loaded, source_module, loaded_module, state, runner, reference)
     place = search.difference(())
     if place is None:
-        return Attribution()
+        unstable = ", ".join(sorted(reference.unstable))
+        return Attribution(reason=unstable and f"{unstable} differ from run to run and were not compared")
     loaded_again = search.difference(())
     if loaded_again is None:
         return Attribution(reason="outputs of the loaded module differ from run to run, so they were not compared")
@@ -156,14 +157,22 @@ def _explanation(everything: Sequence[_Candidate], search: _Search) -> tuple[_Ca
     return next(((one,) for one in sure if explains([one])), ())
 
 
-def _repeatable(moment: Moment, module: nn.Module, runner: Run) -> Any:
-    """Run forward twice from one point; give the outputs, or None where the two differ."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reference:
+    """Outputs of the saved module, and the places in them that differ from run to run."""
+
+    outputs: Any
+    unstable: frozenset[str]
+
+
+def _reference(moment: Moment, module: nn.Module, runner: Run) -> _Reference:
+    """Run forward twice from one point."""
     moment.restore()
     first = runner(module)
     moment.restore()
     second = runner(module)
     moment.restore()
-    return None if first_difference(first, second) else (first,)
+    return _Reference(first, differing_places(first, second))
 
 
 class _Search:
@@ -175,7 +184,7 @@ class _Search:
         loaded_module: nn.Module,
         state: Mapping[str, Tensor],
         runner: Run,
-        reference: tuple[Any],
+        reference: _Reference,
     ) -> None:
         self._source, self._loaded = source, loaded
         self._source_module, self._module = source_module, loaded_module
@@ -185,7 +194,7 @@ class _Search:
         """Run the loaded module with the state and these candidates transplanted; say where outputs still differ."""
         self._transplant(transplants)
         try:
-            return first_difference(self._reference[0], self._runner(self._module))
+            return first_difference(self._reference.outputs, self._runner(self._module), self._reference.unstable)
         except ForwardError as error:
             return f"forward of the loaded module raised {error}"
         finally:

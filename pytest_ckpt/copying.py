@@ -11,7 +11,7 @@ import copyreg
 import random
 from collections import deque
 from collections.abc import MutableMapping
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,6 +75,8 @@ class Copier:
             for one in bound_in(value):
                 self.copy(one)  # a function is not copied, but what it is bound to can be brought back
             return value
+        if isinstance(value, MethodType):
+            return MethodType(value.__func__, self.copy(value.__self__))
         result = self._copy(value)
         self._remember(value, result)
         return result
@@ -112,6 +114,8 @@ class Copier:
                 result = copy.deepcopy(value, memo)
         except Exception:  # noqa: BLE001 -- a foreign __deepcopy__ may raise anything
             return value
+        if type(result) is not type(value):
+            return value  # a __deepcopy__ that refuses by giving something else
         for original in memo.get(id(memo), ()):  # deepcopy keeps what it has copied alive there
             if id(original) in memo and original is not value:
                 self._remember(original, memo[id(original)])

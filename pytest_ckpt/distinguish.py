@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from pytest_ckpt.compare import INTEGER_OF_SIZE, bits_equal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -44,30 +44,6 @@ def distinguish(tensors: Mapping[str, Tensor], seed: int) -> tuple[str, ...]:
         if not is_lazy(tensor) and tensor.device.type != "meta" and _move(tensor, generator):
             moved.append(name)
     return tuple(moved)
-
-
-def poison(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], names: Iterable[str]) -> None:
-    """Move those of the named tensors that already hold what they are to be loaded with.
-
-    Args:
-        tensors: Live entries of the module that will be loaded into.
-        expected: Entries of the module that was saved.
-        names: Names that the state_dict carries.
-    """
-    same = {
-        name: tensors[name]
-        for name in names
-        if name in tensors and name in expected and _leading_equal(tensors[name], expected[name])
-    }
-    distinguish(same, seed=1)
-
-
-def _leading_equal(one: Tensor, other: Tensor) -> bool:
-    if not (_is_simple(one) and _is_simple(other)) or one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if one.numel() > _LEADING and one.is_contiguous() and other.is_contiguous():
-        one, other = one.detach().view(-1)[:_LEADING], other.detach().view(-1)[:_LEADING]
-    return bits_equal(one, other)
 
 
 def _is_simple(tensor: Tensor) -> bool:

@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,12 @@ from pytest_ckpt.copying import duplicate
 from pytest_ckpt.findings import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection
 
     from torch import Tensor
 
 SEED = 20_031
+WHOLE = "output"
 _DEPTH = 12
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_THE_USERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
@@ -77,6 +78,11 @@ def _accelerators() -> list[int]:
     return list(range(torch.accelerator.device_count())) if torch.accelerator.is_available() else []
 
 
+def _holds_iterator(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return isinstance(value, Iterator) or any(isinstance(item, Iterator) for item in items)
+
+
 class Runner:
     """Calls a module on fresh copies of one set of inputs.
 
@@ -101,6 +107,11 @@ class Runner:
                 raise UsageError(
                     f"inputs() raised {where(error)}: give a callable that takes nothing and returns what forward takes"
                 ) from None
+        if _holds_iterator(inputs):
+            raise UsageError(
+                "inputs hold a generator or another iterator, which can be read only once, and forward runs several "
+                "times: give a list or a tuple"
+            )
         self.given = inputs is not None
         self._inputs = inputs
         self._grad = False
@@ -137,7 +148,7 @@ class Runner:
                 outputs = module(*inputs)
             else:
                 outputs = module(inputs)
-            return duplicate(outputs)
+            return duplicate(list(outputs) if inspect.isgenerator(outputs) else outputs)
 
     def describe(self) -> str:
         """Describe the inputs for a message."""
@@ -166,45 +177,58 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__}: {text or 'no message'}{place}"
 
 
-def first_difference(expected: Any, actual: Any) -> str | None:
+def first_difference(expected: Any, actual: Any, unstable: Collection[str] = ()) -> str | None:
     """Find the first place where two outputs differ.
 
     Args:
         expected: Any output: tensors, containers, dataclasses, distributions, caches, nested.
         actual: The other.
+        unstable: Places that are not compared, as `differing_places` gives them.
 
     Returns:
-        The place, such as `logits` or `[0]`, and what stands there; None where the outputs agree. What cannot be
+        The place, such as `.logits` or `[0]`, and what stands there; None where the outputs agree. What cannot be
         compared (functions, modules, objects without attributes) agrees.
     """
-    return _first_difference(expected, actual, "", frozenset())
+    found = (
+        f"{place}: {text}" for place, text in _differences(expected, actual, "", frozenset()) if place not in unstable
+    )
+    return next(found, None)
 
 
-def _first_difference(expected: Any, actual: Any, place: str, above: frozenset[int]) -> str | None:
+def differing_places(expected: Any, actual: Any) -> frozenset[str]:
+    """Give all places where two outputs differ; `output` is the whole."""
+    return frozenset(place for place, _ in _differences(expected, actual, "", frozenset()))
+
+
+def _differences(expected: Any, actual: Any, place: str, above: frozenset[int]) -> Iterator[tuple[str, str]]:
     if expected is actual or id(expected) in above or len(above) > _DEPTH:
-        return None
+        return
     above |= {id(expected)}
+    here = place or WHOLE
     if isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor):
-        return None if close(expected, actual) else f"{place or 'output'}: {_apart(expected, actual)}"
+        if not close(expected, actual):
+            yield here, _apart(expected, actual)
+        return
     if type(expected) is not type(actual):
-        return f"{place or 'output'}: {type(expected).__name__} -> {type(actual).__name__}"
+        yield here, f"{type(expected).__name__} -> {type(actual).__name__}"
+        return
     if isinstance(expected, nn.Module) or inspect.isroutine(expected):
-        return None
-    as_tensors = _tensor(expected), _tensor(actual)
-    if as_tensors[0] is not None and as_tensors[1] is not None:
-        same = close(as_tensors[0], as_tensors[1])
-        return None if same else f"{place or 'output'}: {describe(expected)} -> {describe(actual)}"
+        return
+    one, other = _tensor(expected), _tensor(actual)
+    if one is not None and other is not None:
+        if not close(one, other):
+            yield here, f"{describe(expected)} -> {describe(actual)}"
+        return
     if expected is None or isinstance(expected, (bool, int, str, bytes, set, frozenset)):
-        same = expected == actual
-        return None if same else f"{place or 'output'}: {describe(expected)} -> {describe(actual)}"
-    pairs = _items(expected), _items(actual)
-    if list(pairs[0]) != list(pairs[1]):
-        return f"{place or 'output'}: {describe(expected)} -> {describe(actual)}"
-    for name, item in pairs[0].items():
-        found = _first_difference(item, pairs[1][name], f"{place}{name}", above)
-        if found is not None:
-            return found
-    return None
+        if expected != actual:
+            yield here, f"{describe(expected)} -> {describe(actual)}"
+        return
+    items = _items(expected), _items(actual)
+    if list(items[0]) != list(items[1]):
+        yield here, f"{describe(expected)} -> {describe(actual)}"
+        return
+    for name, item in items[0].items():
+        yield from _differences(item, items[1][name], f"{place}{name}", above)
 
 
 def _apart(expected: Tensor, actual: Tensor) -> str:

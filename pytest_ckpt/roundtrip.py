@@ -163,10 +163,11 @@ def _run(call: Call, planned: Sequence[Leg], checks: Sequence[Check]) -> Report:
 def _leg(call: Call, leg: Leg, checks: Sequence[Check]) -> tuple[Trip, tuple[Finding, ...], str]:
     """Travel one leg and let the checks look; a second time with untouched values if they find something."""
     with _folder() as folder:
-        first, found = _look(call, leg, checks, folder / "first", natural=False)
+        first, found = _look(Traveller(call, leg, folder / "first", natural=False, probing=True), checks)
         if not found and first.place is None:
             return first, (), _not_judged(first)
-        second, confirmed = _look(call, leg, checks, folder / "second", natural=True)
+        once_more = Traveller(call, leg, folder / "second", natural=True, probing=not first.differences)
+        second, confirmed = _look(once_more, checks)
     places = {(one.category, one.key) for one in confirmed}
     certain = [one for one in found if one.key in first.certain and (one.category, one.key) not in places]
     explained = {one.key for one in certain}
@@ -184,11 +185,8 @@ def _not_judged(trip: Trip) -> str:
     return ""
 
 
-def _look(
-    call: Call, leg: Leg, checks: Sequence[Check], folder: Path, *, natural: bool
-) -> tuple[Trip, tuple[Finding, ...]]:
-    folder.mkdir()
-    trip = Traveller(call, leg, folder, natural=natural).travel()
+def _look(traveller: Traveller, checks: Sequence[Check]) -> tuple[Trip, tuple[Finding, ...]]:
+    trip = traveller.travel()
     return trip, tuple(finding for check in checks for finding in check.run(trip))
 
 

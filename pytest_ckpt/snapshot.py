@@ -7,13 +7,14 @@ its memory and none of the memory itself.
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt.compare import bits_equal, describe, entries, nonpersistent, words
+from pytest_ckpt.compare import bits_equal, describe, entries, equal, nonpersistent, words
 from pytest_ckpt.trip import Changed
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Snapshot:
         self._prints = Prints(_watched(module))
         self._flags = _flags(module)
         self._modes = modes(module)
-        self._random = (torch.get_rng_state(), random.getstate())
+        self._generators = _generators()
 
     def changes(self) -> tuple[Changed, ...]:
         """List what is no longer as it was: entries and buffers by bits and dtype, requires_grad, generators."""
@@ -113,10 +114,8 @@ class Snapshot:
             for name, flag in self._flags.items()
             if name in now and now[name] != flag
         ]
-        if not bits_equal(self._random[0], torch.get_rng_state()):
-            found.append(Changed("torch.get_rng_state()", "", ""))
-        if self._random[1] != random.getstate():
-            found.append(Changed("random.getstate()", "", ""))
+        position = _generators()
+        found += [Changed(name, "", "") for name, state in self._generators.items() if not equal(state, position[name])]
         return tuple(found)
 
     def mode_changes(self) -> tuple[Changed, ...]:
@@ -127,6 +126,15 @@ class Snapshot:
         """Names of the entries that hold what they held, to the last bit."""
         changed = {one.key for one in self._prints.changes(_watched(self._module))}
         return frozenset(name for name in entries(self._module) if name not in changed)
+
+
+def _generators() -> dict[str, Any]:
+    """Give the position of the global generators, by the call that tells it; NumPy's where it is loaded."""
+    found = {"torch.get_rng_state()": torch.get_rng_state(), "random.getstate()": random.getstate()}
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        found["numpy.random.get_state()"] = numpy.random.get_state()
+    return found
 
 
 def _watched(module: nn.Module) -> dict[str, Tensor]:

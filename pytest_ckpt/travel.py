@@ -13,7 +13,7 @@ from torch import nn
 from pytest_ckpt import checkpoint_file, formats, legs
 from pytest_ckpt.attribution import attribute_outputs
 from pytest_ckpt.compare import describe, difference, differences, entries, equal, uninitialized, untied
-from pytest_ckpt.distinguish import distinguish, poison
+from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.facts import blamed, extra_state_refused, hidden, merged, mixed_modes, rounded, shared, unwrapped
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.moment import Moment
@@ -35,8 +35,18 @@ if TYPE_CHECKING:
 class Traveller:
     """Takes one module through one leg, and notes what it sees on the trip."""
 
-    def __init__(self, call: Call, leg: Leg, folder: Path, *, natural: bool) -> None:
-        self._call, self._leg, self._natural = call, leg, natural
+    def __init__(self, call: Call, leg: Leg, folder: Path, *, natural: bool, probing: bool) -> None:
+        """Prepare one trip.
+
+        Args:
+            call: What the user asked for.
+            leg: The leg.
+            folder: A folder to make for the checkpoint; others are made beside it.
+            natural: Whether the source is saved as it is, or with its values moved first.
+            probing: Whether to try the loader's strictness too; not where it is known to skip entries.
+        """
+        self._call, self._leg, self._natural, self._probing = call, leg, natural, probing
+        folder.mkdir()
         self._format = formats.get(leg.format)
         self._path = folder / f"checkpoint{self._format.suffix}"
 
@@ -59,7 +69,7 @@ class Traveller:
             self._outputs(trip)
             for module, was_training in training:
                 module.training = was_training
-            probe(trip, self._path)
+            probe(trip, self._path, strictness=self._probing)
         return trip
 
     def _bare(self, module: nn.Module) -> nn.Module:
@@ -203,7 +213,6 @@ class Traveller:
         bare = self._bare(target)
         if self._leg.loaded_on != "cpu":
             target.to(self._leg.loaded_on)
-        poison(entries(bare), entries(trip.bare), trip.carried)
         before = Snapshot(bare)
         prints = Prints(content)
         try:

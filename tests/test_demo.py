@@ -33,7 +33,7 @@ def test_everything_goes_as_it_announces(demo):
 
 
 def test_correct_models_pass(demo):
-    passed = re.findall(r"^  (\w+): all (\d+) entries", demo.stdout, re.MULTILINE)
+    passed = re.findall(r"^  (\w+): everything came back, (\d+) entries", demo.stdout, re.MULTILINE)
     assert [name for name, _ in passed] == ["ImageClassifier", "Tagger", "GPT2LMHeadModel", "GPT2LMHeadModel"]
     assert all(int(entries) > 10 for _, entries in passed)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pytest_ckpt.compare import bits_equal, entries
-from pytest_ckpt.distinguish import distinguish, poison
+from pytest_ckpt.compare import bits_equal
+from pytest_ckpt.distinguish import distinguish
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 BYTE_FLOATS = [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz]
@@ -192,47 +192,3 @@ def test_any_values_are_moved_or_special(values, dtype):
         assert not bits_equal(after, before)
     assert torch.equal(after.isnan(), before.isnan())
     assert torch.equal(after.isinf(), before.isinf())
-
-
-# --------------------------------------------------------------------------------------------------------------- poison
-
-
-def test_poison_moves_only_what_already_holds_what_it_is_to_be_loaded_with():
-    saved, fresh = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
-    saved.weight.data[0] = 2.0
-    poison(entries(fresh), entries(saved), entries(saved))
-    assert torch.equal(fresh.weight, torch.ones(3))
-    for name in ("bias", "running_mean", "running_var", "num_batches_tracked"):
-        assert not bits_equal(entries(fresh)[name], entries(saved)[name]), name
-
-
-def test_poison_leaves_what_is_not_carried():
-    saved, fresh = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
-    poison(entries(fresh), entries(saved), ["bias", "not there"])
-    assert bits_equal(fresh.weight, saved.weight)
-    assert not bits_equal(fresh.bias, saved.bias)
-
-
-def test_poison_does_not_make_two_sides_equal():
-    """The saved side was moved from the same constant: the fresh one must be moved elsewhere."""
-    saved, fresh = nn.LayerNorm(8), nn.LayerNorm(8)
-    distinguish(entries(saved), seed=0)
-    poison(entries(fresh), entries(saved), entries(saved))
-    assert not bits_equal(saved.weight, fresh.weight)
-    distinguish(entries(fresh), seed=1)
-    assert not bits_equal(saved.weight, fresh.weight)
-
-
-@pytest.mark.parametrize(
-    "pair",
-    [
-        (torch.ones(3), torch.ones(3, dtype=torch.float64)),
-        (torch.ones(3), torch.ones(2)),
-        (torch.ones(3), torch.ones(3, device="meta")),
-        (torch.ones(3), torch.eye(3).to_sparse()),
-    ],
-)
-def test_poison_leaves_what_cannot_be_compared(pair):
-    for tensor, other in (pair, pair[::-1]):
-        poison({"a": tensor}, {"a": other}, ["a"])
-    assert torch.equal(pair[0], torch.ones(3))
