@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 import libcst as cst
 
 from lint_rules import knowledge
-from lint_rules.objects import Fact, Frame, Kind, Mode, State, Thing, Training, Values, contradicts
+from lint_rules.objects import Fact, Frame, Keep, Kind, Mode, State, Thing, Training, Values, contradicts
 from lint_rules.tree import children, dotted, method_of, text_of, walk
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _FACTS = 6  # conditions that one state remembers
 _LOADERS = 3  # methods of one class that load, after each of which the others are followed
 _MODES = 12  # states that one module may be in; where there are more, nothing is concluded
 _ITEM = "[]"
+_PARTS_OF = "modules()"
 _NOTHING: Values = frozenset()
 
 
@@ -113,6 +114,9 @@ class Flow:
         trained: For each object, when it was last trained or made ready for training.
         trained_somewhere: For each run, when something unknown was last trained.
         evaluated: Objects that were put into evaluation mode anywhere.
+        stepped: For each module, when a training step last changed its weights.
+        aliased: Calls of `state_dict()` whose result is used after such a step.
+        copies: For each copy, what it was copied from.
         held: Objects kept as attributes of a module of this file, whose own eval() reaches them.
         complete: Whether the whole file was followed; if not, nothing should be concluded from what is missing.
     """
@@ -124,6 +128,9 @@ class Flow:
         self.trained_somewhere: dict[int, int] = {}
         self.evaluated: set[Thing] = set()
         self.held: set[Thing] = set()
+        self.stepped: dict[Thing, int] = {}
+        self.aliased: dict[cst.Call, None] = {}
+        self.copies: dict[Thing, Thing] = {}
         self.complete = True
         self._tree = tree
         self._names = names
@@ -133,6 +140,7 @@ class Flow:
         self._steps = 0
         self._expecting_error = 0
         self._looping = 0
+        self._graded: frozenset[Thing] = frozenset()
         self._things: dict[tuple[object, ...], Thing] = {}
         self._parts: dict[Thing, dict[str, Thing]] = defaultdict(dict)
         self._modules: set[Thing] = set()
@@ -160,11 +168,7 @@ class Flow:
         definitions = list(self._definitions(self._tree.body, None))
         functions = [node for node, owner in definitions if isinstance(node, cst.FunctionDef) and owner is None]
         classes = [node for node, _ in definitions if isinstance(node, cst.ClassDef)]
-        called = {node.func.value for node, _ in self._names.calls if isinstance(node.func, cst.Name)}
-        for function in sorted(functions, key=lambda node: node.name.value in called):
-            if function not in self._entered:
-                self._start(after)
-                self._enter_alone(function, None)
+        self._run_functions([function for function in functions if function not in self._entered], after)
         for definition in classes:
             self._run_class(definition, after)
 
@@ -184,6 +188,32 @@ class Flow:
     def _start(self, state: State) -> None:
         self._run += 1
         self._state = state.copy()
+
+    def _run_functions(self, left: Sequence[cst.FunctionDef], after: State) -> None:
+        """Run the functions that nothing has called: each by itself, and after each that loads for the others."""
+        called = {node.func.value for node, _ in self._names.calls if isinstance(node.func, cst.Name)}
+        loaded: list[tuple[cst.FunctionDef, State, frozenset[str]]] = []
+        for function in sorted(left, key=lambda node: node.name.value in called):
+            if function not in self._entered:
+                self._start(after)
+                self._enter_alone(function, None)
+                names = self._loaded_globals()
+                if names:
+                    self._state.live = True
+                    loaded.append((function, self._state, names))
+        for loader, state, names in loaded[:_LOADERS]:
+            for function in left:
+                if function is not loader and names & _mentioned(function):
+                    self._start(state)
+                    self._enter_alone(function, None)
+
+    def _loaded_globals(self) -> frozenset[str]:
+        """Name the variables of the module through which something can be reached that this run has loaded."""
+        new = {thing for thing, modes in self._state.modes.items() if any(m.load and m.run == self._run for m in modes)}
+        if not new:
+            return frozenset()
+        variables = self._state.variables.get(self._top.number, {})
+        return frozenset(name for name, values in variables.items() if new & self._reach(values))
 
     def _run_class(self, definition: cst.ClassDef, after: State) -> None:
         """Run the methods of a class that nothing has called: each after `__init__`, and each after one that loads."""
@@ -271,9 +301,23 @@ class Flow:
 
     def _function(self, node: cst.FunctionDef, frame: Frame) -> None:
         function = self._defined(node, frame, Kind.FUNCTION)
-        self._store(node.name.value, frozenset({function}), frame)
+        self._store(node.name.value, self._decorated(function, node, frame), frame)
         if frame.function is not None:
             frame.nested.append(function)
+
+    def _decorated(self, function: Thing, node: cst.FunctionDef, frame: Frame) -> Values:
+        """Give what the decorators of this file make of a function; others are taken to leave it as it is."""
+        values = frozenset({function})
+        for decorator in reversed(node.decorators):
+            maker = decorator.decorator
+            name = maker.func if isinstance(maker, cst.Call) else maker
+            known = self._name(name, frame) if isinstance(name, cst.Name) else _NOTHING
+            if _all(known, Kind.FUNCTION):
+                makers = self._value(maker, frame) if isinstance(maker, cst.Call) else known
+                for each in makers:
+                    if isinstance(each.definition, cst.FunctionDef) and not self._is_generator(each.definition):
+                        values = self._enter(each, each.definition, [values], {}, (decorator, frame.number))
+        return values
 
     def _class(self, node: cst.ClassDef, frame: Frame) -> None:
         definition = self._defined(node, frame, Kind.CLASS)
@@ -286,6 +330,7 @@ class Flow:
 
     def _return(self, node: cst.Return, frame: Frame) -> None:
         values = self._value(node.value, frame) if node.value else _NOTHING
+        self._use_states(values)
         frame.returned.append((values, self._state.copy()))
         self._state.live = False
 
@@ -505,11 +550,14 @@ class Flow:
                 self._state.set_attribute(base, target.attr.value, values | old)
                 if base.kind is Kind.MODULE:
                     self.held |= values
+            if target.attr.value == "training":
+                self._set_mode(bases, Training.UNKNOWN)
         elif isinstance(target, (cst.Tuple, cst.List)):
             self._unpack(target, values, frame)
         elif isinstance(target, cst.Subscript):
             for base in self._value(target.value, frame):
                 self._state.add_attribute(base, _ITEM, values)
+                self._keep_in(base, values)
                 if index := _index(target):
                     self._state.set_attribute(base, index, values)
         elif isinstance(target, cst.StarredElement):
@@ -562,6 +610,8 @@ class Flow:
             mine = one.attributes.get(thing)
             if mine is not theirs:
                 one.attributes[thing] = self._join_attributes(thing, mine or {}, theirs)
+        for thing, keeps in other.kept.items():
+            one.kept[thing] = one.kept.get(thing, frozenset()) | keeps
         changed = [thing for thing, there in other.modes.items() if one.modes.get(thing) is not there]
         for thing in (*changed, *(one.modes.keys() - other.modes.keys())):
             absent = _NO_MODES if thing.born > since else frozenset({Mode(thing.birth)})
@@ -792,6 +842,7 @@ class Flow:
         name = self._names.resolve(node.value, frame.scope)
         bases = self._value(node.value, frame)
         self._inside(node.slice[0], frame)
+        self._use_states(bases)
         if name in knowledge.TEXT_COLLECTIONS or name == "os.environ":
             return self._make(node, frame, Kind.TEXT)
         found: Values = _NOTHING
@@ -857,7 +908,9 @@ class Flow:
         if not imported and (not isinstance(site.node.func, cst.Attribute) or self._is_followed(function)):
             self._use(function, site.node)
         if knowledge.TRAINERS.search(name):
-            self._train(self._deps(given | ({function.owner} if function.owner else set())))
+            trained = self._deps(given | ({function.owner} if function.owner else set()))
+            self._train(trained)
+            self._stepped(trained)
         if not self._neutral(name):
             self._escape(given)
         modules = any(self._is_followed(thing) for thing in self._reach(given))
@@ -874,10 +927,12 @@ class Flow:
     def _known(self, name: str, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
         """Call something imported that the tables know; None if they do not."""
         handler = self._FUNCTIONS.get(name)
-        if handler is not None:
+        if handler is not None and not (name == "copy.copy" and _all(arguments[0], Kind.STATE)):
             return handler(self, node, arguments, frame)
         if name in knowledge.TEXT:
             return self._make(node, frame, Kind.TEXT)
+        if name in _SHALLOW and len(arguments) == 1 and _all(arguments[0], Kind.STATE):
+            return arguments[0]
         if knowledge.WRAPPERS.match(name) and arguments:
             self._modules |= arguments[0]
             return arguments[0]
@@ -913,6 +968,23 @@ class Flow:
         positional = [arg for arg in node.args if not arg.keyword]
         return self._items(arguments[0], node, frame) if len(positional) == 1 else None
 
+    def _enumerate(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        return self._collection(node, frame, self._items(arguments[0], node, frame), paired=True) if arguments else None
+
+    def _zip(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        if any(arg.star for arg in node.args):
+            return None
+        (row,) = self._make(node, frame, Kind.COLLECTION, tag="row")
+        for number, (arg, values) in enumerate(zip(node.args, arguments, strict=True)):
+            self._state.set_attribute(row, f"[{number}]", self._items(values, arg, frame))
+        return self._collection(node, frame, frozenset({row}))
+
+    def _module_method(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        """Call `torch.nn.Module.eval(net)` or `.train(net, mode)`."""
+        is_eval = method_of(node) == "eval"
+        self._set_mode(arguments[0] if arguments else _NOTHING, Training.EVAL if is_eval else Training.UNKNOWN)
+        return arguments[0] if arguments else self._make(node, frame)
+
     def _copy(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
         return self._copied(arguments[0], node, frame) if arguments else None
 
@@ -931,6 +1003,7 @@ class Flow:
     def _gradients(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
         deps = self._deps(frozenset().union(*arguments))
         self._train(deps, anything=True)
+        self._graded = deps
         return self._make(node, frame, deps=deps)
 
     _FUNCTIONS: ClassVar[dict[str, Callable[..., Values | None]]] = {
@@ -942,6 +1015,10 @@ class Flow:
         **dict.fromkeys(knowledge.TRACERS, _trace),
         **dict.fromkeys(knowledge.EXITS, _exit),
         **dict.fromkeys(("torch.autograd.backward", "torch.autograd.grad"), _gradients),
+        "builtins.enumerate": _enumerate,
+        "builtins.zip": _zip,
+        "torch.nn.Module.eval": _module_method,
+        "torch.nn.Module.train": _module_method,
         "torch.save": _torch_save,
         "argparse.ArgumentParser": _parser,
     }
@@ -954,16 +1031,15 @@ class Flow:
         if own and not (method in _MODE_METHODS and all(each.kind is Kind.MODULE for each in own)):
             return None
         handler = self._METHODS.get(method)
-        if handler is not None:
-            return handler(self, node, receivers, arguments, frame)
-        if method in knowledge.RETURNS_SELF and not _all(receivers, Kind.TEXT):
+        values = handler(self, node, receivers, arguments, frame) if handler is not None else None
+        if values is not None:
+            return values
+        if _gives_itself(method, receivers):
             return receivers
         if method in knowledge.WEIGHT_METHODS or method in _STATE_METHODS:
-            for each in receivers:
-                self._modules.add(each)
-            deps = self._deps(receivers) | receivers
-            kind = Kind.STATE if method == "state_dict" else Kind.UNKNOWN
-            return self._make(node, frame, kind, deps)
+            return self._weights(node, receivers, frame)
+        if method in knowledge.PART_METHODS and not node.args:
+            return self._collection(node, frame, self._somewhere_in(receivers), paired=method.startswith("named_"))
         if _all(receivers, Kind.TEXT):
             if method in knowledge.TEXT_METHODS:
                 return self._make(node, frame, Kind.TEXT)
@@ -976,6 +1052,15 @@ class Flow:
             return self._make(node, frame, deps=self._deps(receivers | frozenset().union(*arguments)) | receivers)
         return None
 
+    def _weights(self, node: cst.Call, receivers: Values, frame: Frame) -> Values:
+        self._modules |= receivers
+        deps = self._deps(receivers) | receivers
+        if method_of(node) != "state_dict":
+            return self._make(node, frame, deps=deps)
+        made = self._make(node, frame, Kind.STATE, deps)
+        self._keep(node, made, receivers)
+        return made
+
     def _container(
         self, method: str, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
     ) -> Values | None:
@@ -985,9 +1070,12 @@ class Flow:
                 values = self._items(values, node, frame)
             for each in receivers:
                 self._state.add_attribute(each, _ITEM, values)
+                self._keep_in(each, values)
             return frozenset({_NONE})
         if method in {"values", "copy"}:
             return receivers
+        if method == "items":
+            return self._collection(node, frame, self._items(receivers, node, frame), paired=True)
         if method in {"get", "pop", "popitem"}:
             key = text_of(node.args[0].value) if node.args else None
             named = [self._state.attribute(each, f"[{key!r}]") for each in receivers] if key else []
@@ -1048,7 +1136,9 @@ class Flow:
         return receivers | self._make(node, frame, deps=self._deps(receivers))
 
     def _backward(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
-        self._train(self._deps(receivers | frozenset().union(*arguments)), anything=True)
+        deps = self._deps(receivers | frozenset().union(*arguments))
+        self._train(deps, anything=True)
+        self._graded = deps
         return self._make(node, frame)
 
     def _step(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
@@ -1058,7 +1148,18 @@ class Flow:
         deps = self._deps(receivers | (frozenset().union(*arguments) if named else _NOTHING))
         if optimizer or named:
             self._train(deps, anything=True)
+            if method_of(node) == "step":
+                self._stepped(deps)
         return self._make(node, frame, deps=deps | self._deps(frozenset().union(*arguments)))
+
+    def _apply_to_parts(
+        self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
+    ) -> Values | None:
+        functions = [each for each in frozenset().union(*arguments) if each.kind is Kind.FUNCTION]
+        if functions and len(node.args) == 1 and not _all(receivers, Kind.COLLECTION):
+            parts = self._somewhere_in(receivers)
+            self._apply(frozenset(functions), _Site(node, frame, receivers, [parts]))
+        return None
 
     def _add_option(self, node: cst.Call, receivers: Values, _arguments: list[Values], frame: Frame) -> Values:
         options = {arg.keyword.value: arg.value for arg in node.args if arg.keyword}
@@ -1103,6 +1204,7 @@ class Flow:
     _METHODS: ClassVar[dict[str, Callable[..., Values | None]]] = {
         "load_state_dict": _load_state,
         "update": _update,
+        "apply": _apply_to_parts,
         "eval": _eval,
         "train": _train_mode,
         "backward": _backward,
@@ -1224,7 +1326,7 @@ class Flow:
                 for each in unknown:
                     each.birth = Training.GIVEN
                 constant = all(value.kind in {Kind.NONE, Kind.TEXT} for value in default)
-                values = unknown if constant else unknown | default
+                values = unknown if constant or textual else unknown | default
             if textual and all(value.kind is Kind.UNKNOWN and not value.deps for value in values):
                 values = self._make(param, inner, Kind.TEXT)
             self._state.set_variable(inner.number, name, values)
@@ -1324,6 +1426,9 @@ class Flow:
         self._clock += 1
         for thing in things:
             self._modules.add(thing)
+            if thing.made_by == _PARTS_OF and thing.owner is not None:  # some of its parts, perhaps all
+                self._set_mode(frozenset({thing.owner}), Training.UNKNOWN)
+                self.evaluated.add(thing.owner)
             for each in {thing, *self._reach(frozenset({thing})), *self._below(thing)}:
                 if training is Training.EVAL:
                     self.evaluated.add(each)
@@ -1350,6 +1455,52 @@ class Flow:
         for thing in values:
             if thing.birth is Training.DEFAULT and thing.definition is None and thing not in self._state.modes:
                 thing.birth = Training.UNKNOWN
+
+    def _stepped(self, things: Values) -> None:
+        """Note that a training step changed modules: those given, or else those that the last gradients are of."""
+        self._clock += 1
+        known = [thing for thing in things if thing in self._modules and thing.kind is not Kind.OPTIMIZER]
+        for thing in known or [thing for thing in self._graded if thing in self._modules]:
+            walker: Thing | None = thing
+            while walker is not None:
+                self.stepped[walker] = self._clock
+                walker = walker.owner
+            for part in self._below(thing):
+                self.stepped[part] = self._clock
+
+    def _keep(self, node: cst.Call, made: Values, sources: Values) -> None:
+        """Note that a state dict shares its tensors with the module that gave it."""
+        self._clock += 1
+        for thing in made:
+            self._state.kept[thing] = frozenset(Keep(node, source, self._clock) for source in sources)
+
+    def _keep_in(self, container: Thing, values: Values) -> None:
+        """Note that a container holds state dicts besides those that it holds already."""
+        kept = self._state.kept
+        held: frozenset[Keep] = frozenset().union(*(kept.get(each, frozenset()) for each in self._contents(values)))
+        if held:
+            kept[container] = kept.get(container, frozenset()) | held
+
+    def _use_states(self, values: Values) -> None:
+        """Note each state dict that is used after a step has changed the tensors that it shares."""
+        if self._state.kept and not self._expecting_error:
+            for thing in self._contents(values):
+                for keep in self._state.kept.get(thing, ()):
+                    if self.stepped.get(keep.source, 0) > keep.order:
+                        self.aliased[keep.node] = None
+
+    def _contents(self, values: Values) -> set[Thing]:
+        """Give objects with what their containers hold; attributes of other objects are not entered."""
+        found = set(values)
+        level = {value for value in values if value.kind is Kind.COLLECTION}
+        for _ in range(3):
+            inside = (held for base in level for held in self._state.attributes.get(base, {}).values())
+            inner = set(chain.from_iterable(inside)) - found
+            if not inner:
+                break
+            found |= inner
+            level = {each for each in inner if each.kind is Kind.COLLECTION}
+        return found
 
     def _escape(self, values: Values) -> None:
         """Forget the mode of what was handed to code outside the file."""
@@ -1385,6 +1536,10 @@ class Flow:
     def _record(self, node: cst.Call, frame: Frame, receivers: Values, arguments: list[Values]) -> None:
         if self._expecting_error:
             return
+        if dotted(node.func) not in _LOOKS_ONLY:
+            self._use_states(frozenset().union(*arguments))
+        if method_of(node) in _READS:
+            self._use_states(receivers)
         call = self.calls.get(node)
         if call is None:
             call = self.calls[node] = Call(node, frame.scope, arguments=[set() for _ in arguments])
@@ -1426,6 +1581,7 @@ class Flow:
             (made,) = self._make(node, frame, value.kind, value.deps, tag=str(number))
             made.definition, made.frame, made.made_by = value.definition, value.frame, value.made_by
             self._state.modes[made] = self._modes(value)
+            self.copies[made] = value
             if value in self._state.attributes:
                 self._state.attributes[made] = self._state.attributes[value]
             copies |= {made}
@@ -1437,6 +1593,25 @@ class Flow:
             name = node.name.value if not isinstance(node, cst.Lambda) else ""
             self._things[key] = Thing(kind, made_by=name, definition=node, frame=frame)
         return self._things[key]
+
+    def _collection(self, node: cst.CSTNode, frame: Frame, items: Values, *, paired: bool = False) -> Values:
+        """Give a collection of these items, each behind a key or number if they come in pairs."""
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        if paired:
+            (pair,) = self._make(node, frame, Kind.COLLECTION, tag="pair")
+            self._state.set_attribute(pair, "[0]", self._make(node, frame, tag="key"))
+            self._state.set_attribute(pair, "[1]", items)
+            items = frozenset({pair})
+        self._state.set_attribute(made, _ITEM, items)
+        return frozenset({made})
+
+    def _somewhere_in(self, modules: Values) -> Values:
+        """Give the parts of modules, which one is not known."""
+        self._modules |= modules
+        parts = [self._part(module, _PARTS_OF) for module in modules]
+        for part in parts:
+            part.made_by = _PARTS_OF
+        return frozenset(parts)
 
     def _texts(self, node: cst.CSTNode, frame: Frame) -> Values:
         (made,) = self._make(node, frame, Kind.COLLECTION)
@@ -1539,7 +1714,10 @@ _CONSTANTS = {
     "False": Thing(Kind.UNKNOWN, constant="False"),
 }
 _NO_MODES: frozenset[Mode] = frozenset()
-_STATE_METHODS = frozenset({"state_dict", "buffers", "named_buffers", "modules", "named_modules", "children"})
+_SHALLOW = frozenset({"builtins.dict", "collections.OrderedDict", "copy.copy"})
+_READS = frozenset({"items", "values", "get", "pop"})
+_LOOKS_ONLY = frozenset({"len", "type", "print", "isinstance", "id", "bool"})
+_STATE_METHODS = frozenset({"state_dict", "buffers", "named_buffers"})
 _MODE_METHODS = frozenset({"eval", "train", *knowledge.RETURNS_SELF})
 
 
@@ -1554,6 +1732,13 @@ def _is_rebound(target: cst.CSTNode, value: cst.BaseExpression) -> bool:
     last = (dotted(value.func) or "").rpartition(".")[2]
     given = {arg.value.value for arg in value.args if isinstance(arg.value, cst.Name)}
     return not last[:1].isupper() and target.value in given
+
+
+def _gives_itself(method: str, receivers: Values) -> bool:
+    """Tell whether a method gives what it is called on: moved at most, or a copy with the same tensors."""
+    if method in knowledge.RETURNS_SELF:
+        return not _all(receivers, Kind.TEXT)
+    return method == "copy" and _all(receivers, Kind.STATE)
 
 
 def _few(deps: frozenset[Thing]) -> frozenset[Thing]:
@@ -1644,6 +1829,11 @@ def _loaded_attributes(method: cst.FunctionDef) -> frozenset[str]:
     calls = [node for node in walk(method.body) if isinstance(node, cst.Call) and method_of(node) == "load_state_dict"]
     receivers = [node.func.value for node in calls if isinstance(node.func, cst.Attribute)]
     return frozenset(node.attr.value for node in receivers if isinstance(node, cst.Attribute))
+
+
+def _mentioned(function: cst.FunctionDef) -> frozenset[str]:
+    """Name everything that the body of a function mentions by a bare name."""
+    return frozenset(node.value for node in walk(function.body) if isinstance(node, cst.Name))
 
 
 def _attributes(method: cst.FunctionDef) -> frozenset[str]:

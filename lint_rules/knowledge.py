@@ -137,6 +137,7 @@ RETURNS_SELF = frozenset(
         "hpu",
     }
 )
+PART_METHODS = frozenset({"modules", "named_modules", "children", "named_children"})
 WEIGHT_METHODS = frozenset({"parameters", "named_parameters", "trainable_parameters"})
 #: Methods that run a module. Others may do anything, so they prove nothing.
 INFERENCE = re.compile(

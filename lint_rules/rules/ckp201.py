@@ -385,6 +385,89 @@ class MissingEval(Rule):
             why="the state of a module that was saved whole",
             lines=(6,),
         ),
+        Example(
+            """
+            import torch
+            from fastapi import FastAPI
+
+            from networks import Net
+
+
+            class Service:
+                def load(self, path):
+                    self.net = Net()
+                    state = torch.load(path, weights_only=True)
+                    self.net.load_state_dict(state)
+
+                def predict(self, x):
+                    return self.net(x)
+
+
+            app = FastAPI()
+            service = Service()
+
+
+            @app.on_event("startup")
+            def start():
+                service.load("net.pt")
+
+
+            @app.post("/predict")
+            def predict(x: list[float]):
+                return service.predict(x)
+            """,
+            why="a service that loads when it starts",
+            lines=(11,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = None
+
+
+            def start():
+                global net
+                net = Net()
+                net.load_state_dict(torch.load("net.pt", weights_only=True))
+
+
+            def predict(x):
+                return net(x)
+            """,
+            why="a global that one function loads and another runs",
+            lines=(11,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import A, B
+
+            nets = {"a": A(), "b": B()}
+            for name, net in nets.items():
+                net.load_state_dict(torch.load(f"{name}.pt", weights_only=True))
+            print(nets["a"](nets["b"](1)))
+            """,
+            why="several in a dict",
+            lines=(7,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            features = torch.nn.Sequential(*list(net.children())[:-1])
+            print(features(1))
+            """,
+            why="its layers in another module",
+            lines=(6,),
+        ),
     )
     valid = (
         Example(
@@ -792,6 +875,75 @@ class MissingEval(Rule):
             print(net(1))
             """,
             why="prepared by code outside the file",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = None
+
+
+            def start():
+                global net
+                net = Net()
+                net.load_state_dict(torch.load("net.pt", weights_only=True))
+
+
+            def prepare():
+                net.eval()
+
+
+            def predict(x):
+                return net(x)
+            """,
+            why="a global that a third function puts into evaluation mode",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+            one, two, three, four = Net(), Net(), Net(), Net()
+            for net in (one, two, three, four):
+                net.load_state_dict(torch.load("net.pt", weights_only=True))
+            for module in one.modules():
+                module.eval()
+            two.apply(lambda module: module.eval())
+            nn.Module.eval(three)
+            four.training = False
+            print(one(1), two(1), three(1), four(1))
+            """,
+            why="eval() on every part",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def evaluating(function):
+                def inner(net, *args):
+                    net.eval()
+                    return function(net, *args)
+
+                return inner
+
+
+            @evaluating
+            def predict(net, x):
+                return net(x)
+
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            print(predict(net, 1))
+            """,
+            why="a decorator of this file calls eval()",
         ),
     )
 
