@@ -9,6 +9,7 @@ import copy
 import io
 import itertools
 import random
+import types
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -70,6 +71,19 @@ def batch_first_of_a_recurrent_layer():
 @faulty("unsaved-state", "unsaved-submodule", key="1", inputs=X, prepare=lambda m: m.__setitem__(1, nn.Tanh()))
 def activation_swapped():
     return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def _patched(self: nn.Linear, x: Tensor) -> Tensor:
+    return functional.linear(x, self.weight, self.bias) * 0.5
+
+
+def patch(module: nn.Sequential) -> None:
+    module[0].forward = types.MethodType(_patched, module[0])
+
+
+@faulty("unsaved-state", key="0.forward", inputs=X, prepare=patch)
+def forward_patched():
+    return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
 
 
 def steer(module: nn.Sequential) -> None:
