@@ -50,7 +50,10 @@ class Context:
         path: The source as findings name it.
         settings: The settings that apply to it.
         tree: The narrowed source as libcst reads it.
+        shown: Lines of expressions whose value the reader sees, as at the end of a notebook's cell.
     """
+
+    shown: frozenset[int] = frozenset()
 
     def __init__(self, tree: cst.Module, region: Region, text: str, path: str, settings: Settings) -> None:
         self.path = path
@@ -91,6 +94,13 @@ class Context:
         place = self._positions[node]
         start, end = place.start, place.end
         return self._region.origin(start.line), start.column + 1, self._region.origin(end.line), end.column + 1
+
+    def text(self, node: cst.CSTNode | None) -> str:
+        """Give the lines that a node stands on as they are in the source, with what was cut out of it; None for all."""
+        if node is None:
+            return "".join(self._lines)
+        line, _, end_line, _ = self.span(node)
+        return "".join(self._lines[line - 1 : end_line])
 
     def finding(self, rule: Rule, node: cst.CSTNode, message: str, fix: Fix | None = None) -> Finding:
         """Report a node."""
@@ -146,7 +156,9 @@ class Context:
         return Edit(line, column, line, column, before), Edit(end_line, end_column, end_line, end_column, after)
 
 
-def lint_text(text: str, path: str, rules: Sequence[Rule], settings: Settings) -> list[Finding]:
+def lint_text(
+    text: str, path: str, rules: Sequence[Rule], settings: Settings, *, shown: frozenset[int] = frozenset()
+) -> list[Finding]:
     """Lint one Python source.
 
     Args:
@@ -154,6 +166,7 @@ def lint_text(text: str, path: str, rules: Sequence[Rule], settings: Settings) -
         path: The file's name, for the findings.
         rules: The rules to apply; those that the prefilter has left.
         settings: The settings that apply to the file.
+        shown: Lines on which an expression begins whose value the reader sees.
 
     Returns:
         The findings, in order of place.
@@ -165,7 +178,7 @@ def lint_text(text: str, path: str, rules: Sequence[Rule], settings: Settings) -
         return []
     with _without_collector():
         try:
-            return _lint(text, path, rules, settings)
+            return _lint(text, path, rules, settings, shown)
         except RecursionError:
             raise SourceError("the code is nested too deeply to be read") from None
 
@@ -185,16 +198,20 @@ def lint_cells(cells: Sequence[tuple[int, str]], path: str, rules: Sequence[Rule
     """
     script: list[str] = []
     origin: list[tuple[int, int]] = []
+    shown: set[int] = set()
     for index, source in cells:
-        if not _is_python(source):
+        try:
+            tree = parse(source)
+        except (SourceError, RecursionError):
             continue
+        if path.endswith(_NOTEBOOK) and tree.body and not source.rstrip().endswith(";"):
+            last = tree.body[-1]
+            shown |= {len(script) + last.lineno} if isinstance(last, ast.Expr) else set()
         lines = split_lines(source if source.endswith("\n") else f"{source}\n")
         script += lines
         origin += [(index, number) for number in range(1, len(lines) + 1)]
-    return sorted(
-        (_into_cell(finding, origin) for finding in lint_text("".join(script), path, rules, settings)),
-        key=lambda finding: finding.place,
-    )
+    found = lint_text("".join(script), path, rules, settings, shown=frozenset(shown))
+    return sorted((_into_cell(finding, origin) for finding in found), key=lambda finding: finding.place)
 
 
 def parse(text: str) -> ast.Module:
@@ -215,9 +232,10 @@ def parse(text: str) -> ast.Module:
 
 
 _FLAGS = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_NOTEBOOK = ".ipynb"
 
 
-def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings) -> list[Finding]:
+def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown: frozenset[int]) -> list[Finding]:
     region = narrow(text, parse(text), rules)
     import libcst as cst
 
@@ -226,16 +244,9 @@ def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings) -> li
     except cst.ParserSyntaxError as error:
         raise SourceError(error.message, region.origin(error.raw_line), error.raw_column + 1) from None
     context = Context(tree, region, text, path, settings)
+    context.shown = shown
     findings = [finding for rule in rules for finding in rule.check(context)]
     return sorted(findings, key=lambda finding: finding.place)
-
-
-def _is_python(source: str) -> bool:
-    try:
-        parse(source)
-    except (SourceError, RecursionError):
-        return False
-    return True
 
 
 def _into_cell(finding: Finding, origin: Sequence[tuple[int, int]]) -> Finding:

@@ -82,6 +82,14 @@ def test_cells_are_one_script() -> None:
     assert {edit.line for edit in found[1].fix.edits} == {3}
 
 
+def test_a_value_that_ends_a_cell_is_shown() -> None:
+    load = "net.load_state_dict(state, strict=False)"
+    cells = [(0, load), (1, f"{load};"), (2, f"{load}\nnet(1)"), (3, "keys = " + load), (4, "keys")]
+    rules = (registry.rule("CKP103"),)
+    assert [each.cell for each in engine.lint_cells(cells, "a.ipynb", rules, Settings())] == [1, 2]
+    assert [each.cell for each in engine.lint_cells(cells, "a.md", rules, Settings())] == [0, 1, 2]
+
+
 def test_top_level_await_is_python_in_a_cell() -> None:
     found = engine.lint_cells([(0, "import torch\nx = await torch.load('a')\n")], "a.ipynb", RULES, Settings())
     assert [each.cell for each in found] == [0]
