@@ -48,6 +48,11 @@ class Call:
         if self.mode not in ("eval", "train"):
             raise UsageError(f"mode must be 'eval' or 'train', but {self.mode!r} was given")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether saving and loading are torch's own throughout, with no function of the user's."""
+        return self.save is None and self.load is None and self.load_state is None
+
     def build(self) -> nn.Module:
         """Call the factory.
 

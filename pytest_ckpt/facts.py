@@ -128,3 +128,29 @@ def merged(first: tuple[Changed, ...], second: tuple[Changed, ...]) -> tuple[Cha
     """Join two lists of changes, each key once."""
     seen = {one.key for one in first}
     return (*first, *(one for one in second if one.key not in seen))
+
+
+def saves_its_own_way(module: nn.Module) -> bool:
+    """Whether `state_dict` goes through code that is not torch's: an override or a hook in any submodule."""
+    return _has_its_own(
+        module, ("state_dict", "_save_to_state_dict", "get_extra_state"), ("_state_dict_hooks", "_state_dict_pre_hooks")
+    )
+
+
+def loads_its_own_way(module: nn.Module) -> bool:
+    """Whether `load_state_dict` goes through code that is not torch's: an override or a hook in any submodule."""
+    return _has_its_own(
+        module,
+        ("load_state_dict", "_load_from_state_dict"),
+        ("_load_state_dict_post_hooks", "_load_state_dict_pre_hooks"),
+    )
+
+
+def _has_its_own(module: nn.Module, methods: tuple[str, ...], registries: tuple[str, ...]) -> bool:
+    for one in module.modules():
+        functions = [getattr(type(one), name) for name in methods]
+        hooks = [hook for name in registries for hook in getattr(one, name).values()]
+        functions += [getattr(hook, "hook", hook) for hook in hooks]
+        if any(not str(getattr(function, "__module__", "")).startswith("torch.") for function in functions):
+            return True
+    return False

@@ -18,7 +18,7 @@ from torch import nn
 
 from pytest_ckpt import checkpoint_file
 from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, tied_groups
-from pytest_ckpt.facts import unwrapped
+from pytest_ckpt.facts import loads_its_own_way, saves_its_own_way, unwrapped
 from pytest_ckpt.snapshot import Prints
 from pytest_ckpt.trip import Changed, Lapse, Trip
 
@@ -60,7 +60,7 @@ def _lapses(trip: Trip, path: Path) -> tuple[Lapse, ...]:
     """
     if trip.call.load is not None:
         attempt: Callable[[str, str], str] | None = _file_attempt(trip, path)
-    elif trip.call.load_state is not None or _has_loading_of_its_own(trip.bare):
+    elif trip.call.load_state is not None or loads_its_own_way(trip.bare):
         attempt = _state_attempt(trip)
     else:
         attempt = None  # torch's own load_state_dict, whose strictness is not the module's to answer for
@@ -92,20 +92,6 @@ def _tried(trip: Trip) -> tuple[str, ...]:
         and not trip.call.allowed(name)
     ]
     return (keys[0], keys[-1]) if len(keys) > 1 else tuple(keys)
-
-
-def _has_loading_of_its_own(module: nn.Module) -> bool:
-    """Whether loading goes through code that is not torch's: an override or a hook that is not a parametrization's."""
-    for one in module.modules():
-        for name in ("load_state_dict", "_load_from_state_dict"):
-            function = getattr(type(one), name)
-            if not function.__module__.startswith("torch."):
-                return True
-        hooks = [*one._load_state_dict_post_hooks.values(), *one._load_state_dict_pre_hooks.values()]  # noqa: SLF001 -- no public way
-        inner = [getattr(hook, "hook", hook) for hook in hooks]
-        if any(not str(getattr(hook, "__module__", "")).startswith("torch.") for hook in inner):
-            return True
-    return False
 
 
 def _file_attempt(trip: Trip, path: Path) -> Callable[[str, str], str] | None:
@@ -289,8 +275,7 @@ def _follows(trip: Trip, path: Path) -> tuple[Changed, ...]:
 
 def _stale(trip: Trip, path: Path) -> tuple[Changed, ...]:
     """Move the source's entries and save once more; list those that the second file holds as the first did."""
-    own_state_dict = not type(trip.bare).state_dict.__module__.startswith("torch.")
-    if trip.call.save is None and not own_state_dict:
+    if trip.call.save is None and not saves_its_own_way(trip.bare):
         return ()
     live = {name: tensor for name, tensor in entries(trip.bare).items() if name in trip.carried}
     first = {name: tensor.detach().clone() for name, tensor in live.items() if tensor.dtype.is_floating_point}

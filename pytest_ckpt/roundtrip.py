@@ -21,6 +21,8 @@ import torch
 from pytest_ckpt import formats as _formats
 from pytest_ckpt import legs, registry
 from pytest_ckpt.call import Call, Mode
+from pytest_ckpt.checkpoint_file import tensors
+from pytest_ckpt.compare import differences
 from pytest_ckpt.findings import Finding, LegResult, Report, UsageError
 from pytest_ckpt.outputs import Runner, kept_randomness
 from pytest_ckpt.travel import Traveller
@@ -135,11 +137,19 @@ def _run(call: Call, planned: Sequence[Leg], checks: Sequence[Check]) -> Report:
     results: list[LegResult] = []
     notes: dict[str, None] = {}
     subject, count = "", 0
+    plain: Trip | None = None
     for leg in planned:
         if leg.skipped:
             results.append(leg.result())
             continue
+        if leg.simulated and plain is not None:
+            found, reason = _tagged(leg, plain)
+            results.append(leg.result(reason))
+            findings.update({(one.category, one.key): one for one in found if (one.category, one.key) not in findings})
+            continue
         trip, found, reason = _leg(call, leg, checks)
+        if call.is_plain and trip.only_weights and trip.content is not None and not leg.simulated:
+            plain = trip
         results.append(leg.result(reason))
         notes.update(dict.fromkeys(trip.notes))
         subject, count = type(trip.source).__name__, len(trip.state) or count
@@ -175,6 +185,35 @@ def _leg(call: Call, leg: Leg, checks: Sequence[Check]) -> tuple[Trip, tuple[Fin
     order = {check.name: index for index, check in enumerate(checks)}
     merged.sort(key=lambda one: order[one.category])
     return second, tuple(merged), _not_judged(second)
+
+
+def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
+    """Write the state that another leg has saved once more, tagged with the leg's device, and read it on this machine.
+
+    This is all that a tag can change where no save and no load of the user's own takes part: what follows gets the
+    same tensors on the same device as before.
+    """
+    if not any(isinstance(value, torch.Tensor) for value in trip.state.values()):
+        return (), f"the state_dict holds no tensor that could carry a {leg.saved_on} tag"
+    written = _formats.get(leg.format)
+    with _folder() as folder:
+        path = folder / f"checkpoint{written.suffix}"
+        with legs.Tagger(leg.saved_on).active():
+            written.save(trip.bare, path)
+        content = tensors(written.load(path, leg.loaded_on))
+        state = {name: value for name, value in tensors(trip.bare.state_dict()).items() if name in content}
+        return tuple(
+            Finding(
+                "device-location",
+                one.key,
+                f"the entry does not come back from a file that is tagged {leg.saved_on}:0",
+                "report it with the module: torch reads its own files otherwise",
+                one.expected,
+                one.actual,
+                str(leg),
+            )
+            for one in differences(state, content)
+        ), ""
 
 
 def _not_judged(trip: Trip) -> str:

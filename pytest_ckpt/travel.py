@@ -9,18 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pytest_ckpt import checkpoint_file, formats, legs
 from pytest_ckpt.attribution import attribute_outputs
-from pytest_ckpt.compare import describe, difference, differences, entries, equal, uninitialized, untied
+from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, uninitialized, untied
 from pytest_ckpt.distinguish import distinguish
-from pytest_ckpt.facts import blamed, extra_state_refused, hidden, merged, mixed_modes, rounded, shared, unwrapped
+from pytest_ckpt.facts import (
+    blamed,
+    extra_state_refused,
+    hidden,
+    merged,
+    mixed_modes,
+    rounded,
+    saves_its_own_way,
+    shared,
+    unwrapped,
+)
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.moment import Moment
 from pytest_ckpt.outputs import ForwardError, first_difference, where
 from pytest_ckpt.probes import probe
-from pytest_ckpt.snapshot import Prints, Snapshot
+from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
 from pytest_ckpt.trip import Changed, Trip
+
+_HEAD = 4096
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +60,7 @@ class Traveller:
         """
         self._call, self._leg, self._natural, self._probing = call, leg, natural, probing
         folder.mkdir()
+        self._twin: nn.Module | None = None
         self._format = formats.get(leg.format)
         self._path = folder / f"checkpoint{self._format.suffix}"
 
@@ -96,13 +110,15 @@ class Traveller:
 
     def _keys(self, trip: Trip) -> None:
         """Find out which live entries the state_dict is meant to carry."""
-        live, before = entries(trip.bare), Snapshot(trip.bare)
+        live = entries(trip.bare)
+        before = Snapshot(trip.bare) if saves_its_own_way(trip.bare) else None
         try:
             keys = set(trip.bare.state_dict())
         except Exception as error:  # noqa: BLE001 -- a state_dict of the user's own may raise anything
             trip.save_error = where(error)
             return
-        trip.save_changes, trip.save_modes = before.changes(), before.mode_changes()
+        if before is not None:
+            trip.save_changes, trip.save_modes = before.changes(), before.mode_changes()
         renamed = not keys <= live.keys()
         trip.carried = frozenset(name for name in live if renamed or name in keys)
 
@@ -112,7 +128,8 @@ class Traveller:
         That is a pretrained base, which a save of the trainable parameters alone rightly leaves out.
         """
         live = entries(trip.bare)
-        twin = entries(self._bare(self._call.build_apart(trip.source)))
+        self._twin = self._call.build_apart(trip.source)
+        twin = entries(self._bare(self._twin))
         given = {
             name
             for name, tensor in twin.items()
@@ -124,6 +141,11 @@ class Traveller:
         trip.moved = frozenset(
             distinguish({name: live[name] for name in live if name in trip.carried and name not in given}, seed=0)
         )
+
+    def _fresh(self, trip: Trip) -> nn.Module:
+        """Give a module fresh from the factory; the one that values were compared with is as good as new."""
+        fresh, self._twin = self._twin, None
+        return fresh if fresh is not None else self._call.build_apart(trip.source)
 
     # ------------------------------------------------------------------------------------------------------------- save
 
@@ -167,7 +189,7 @@ class Traveller:
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
             trip.unsafe_globals = found if checkpoint_file.is_refusal(error) else ()
-            target = self._bare(self._call.build_apart(trip.source))
+            target = self._bare(self._fresh(trip))
             trip.blamed = blamed(trip.state, trip.file_state or trip.state, target, str(error))
             return
         if not isinstance(loaded, nn.Module):
@@ -178,7 +200,7 @@ class Traveller:
             trip.unsafe_globals = found
         trip.loaded = unwrapped(loaded)
         got, again = entries(trip.loaded), self._load_again()
-        fresh = entries(self._bare(self._call.build_apart(trip.source)))
+        fresh = entries(self._bare(self._fresh(trip)))
         trip.shared = shared(got, again, "another model loaded from the same file")
         trip.kept = frozenset(
             name
@@ -209,11 +231,11 @@ class Traveller:
                 "load=, a function of the path that returns the module"
             )
         trip.bloat = checkpoint_file.bloat(content)
-        target = self._call.build_apart(trip.source)
+        target = self._fresh(trip)
         bare = self._bare(target)
         if self._leg.loaded_on != "cpu":
             target.to(self._leg.loaded_on)
-        before = Snapshot(bare)
+        before, mode = _heads(bare), modes(bare)
         prints = Prints(content)
         try:
             self._call.put(target, content)
@@ -222,8 +244,10 @@ class Traveller:
             trip.blamed = blamed(trip.state, content, target, str(error)) or extra_state_refused(error, target)
             return
         trip.loaded, trip.content = bare, content
-        trip.kept = before.unchanged()
-        trip.modes = before.mode_changes()
+        trip.kept = frozenset(
+            name for name, head in _heads(bare).items() if name in before and bits_equal(head, before[name])
+        )
+        trip.modes = changed_modes(mode, modes(bare))
         trip.dict_changes = prints.changes(content)
         if self._call.load_state is None:
             held = checkpoint_file.tensors(content)
@@ -233,6 +257,7 @@ class Traveller:
         try:
             return self._format.load(self._path, self._leg.loaded_on)
         except pickle.UnpicklingError:
+            trip.only_weights = False
             trip.unsafe_globals = checkpoint_file.unsafe_globals(self._path)
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
@@ -353,3 +378,16 @@ class Traveller:
         trip.outputs = attribute_outputs(moment, trip.bare, loaded, lost, trip.carried, self._run, self._call.build)
         if trip.outputs.reason:
             trip.notes = (*trip.notes, trip.outputs.reason)
+
+
+def _heads(module: nn.Module) -> dict[str, Tensor]:
+    """Copy the first elements of each entry, enough to see whether something was written to it."""
+    return {
+        name: (
+            tensor.detach().view(-1)[:_HEAD] if tensor.layout == torch.strided and tensor.is_contiguous() else tensor
+        )
+        .detach()
+        .clone()
+        for name, tensor in entries(module).items()
+        if not is_lazy(tensor) and tensor.device.type != "meta" and type(tensor.data) is torch.Tensor
+    }

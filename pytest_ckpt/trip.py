@@ -49,6 +49,7 @@ class Trip:
     Attributes:
         leg: The leg.
         content: The state_dict that was read from the file, where loading is the default one.
+        only_weights: Whether the file could be read with `weights_only=True`, where loading is the default one.
         bloat: Tensors whose whole storage was written although they are a small part of it.
         lapses: Wrong checkpoints that the loader took for right ones.
         stale: Entries that a second save wrote as they were at the first.
@@ -91,6 +92,7 @@ class Trip:
     bare: nn.Module
     natural: bool
     content: Any = None
+    only_weights: bool = True
     bloat: tuple[Changed, ...] = ()
     lapses: tuple[Lapse, ...] = ()
     stale: tuple[Changed, ...] = ()
