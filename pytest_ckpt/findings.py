@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Status = Literal["real", "simulated", "skipped"]
 
@@ -149,6 +150,12 @@ class Report:
         return (
             f"{self.subject} ({where}): {count} finding{'s' * (count != 1)}, {_entries(self.entries)} in the state_dict"
         )
+
+
+def did_you_mean(given: object, known: Sequence[str]) -> str:
+    """Give the beginning of a hint, `did you mean 'aliasing'? `, or nothing where no known name is near."""
+    near = get_close_matches(str(given), known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def _entries(count: int) -> str:

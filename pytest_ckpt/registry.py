@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ckpt.findings import UsageError
+from pytest_ckpt.findings import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pytest_ckpt.checks import Check
@@ -83,7 +82,6 @@ def require(given: Iterable[str]) -> list[str]:
     given = list(given)
     for name in given:
         if name not in names():
-            near = get_close_matches(str(name), names(), n=1)
-            meant = f"did you mean {near[0]!r}? " if near else ""
+            meant = did_you_mean(name, names())
             raise UsageError(f"there is no check named {name!r}: {meant}The checks are {', '.join(names())}")
     return given

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pkgutil
 from abc import ABC, abstractmethod
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pytest_ckpt.findings import UsageError
+from pytest_ckpt.findings import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +57,7 @@ def require(given: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(f"formats takes a list of names, not the string {given!r}: write [{given!r}]")
     for name in given:
         if name not in names():
-            near = get_close_matches(str(name), names(), n=1)
-            meant = f"did you mean {near[0]!r}? " if near else ""
+            meant = did_you_mean(name, names())
             raise UsageError(f"there is no format {name!r}: {meant}The formats are {', '.join(names())}")
     return tuple(given)
 
