@@ -65,6 +65,21 @@ class Mode:
     facts: frozenset[Fact] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """One state dict that may be what an object holds: it shares the tensors of the module that gave it.
+
+    Attributes:
+        node: The call of `state_dict()`.
+        source: The module.
+        order: When that was, on the interpreter's clock.
+    """
+
+    node: cst.Call
+    source: Thing
+    order: int
+
+
 @dataclass(eq=False, slots=True)
 class Thing:
     """One object, identified by where it is made.
@@ -104,7 +119,7 @@ _NO_NAMES: dict[str, Values] = {}
 
 @dataclass(eq=False, slots=True)
 class State:
-    """What is known at one point: variables, attributes, modes, and the conditions that hold.
+    """What is known at one point: variables, attributes, modes, state dicts, and the conditions that hold.
 
     The inner dictionaries are replaced rather than changed, so that copies share them and joins can skip those that
     are the same.
@@ -115,10 +130,12 @@ class State:
     modes: dict[Thing, frozenset[Mode]] = field(default_factory=dict)
     facts: frozenset[Fact] = frozenset()
     live: bool = True
+    kept: dict[Thing, frozenset[Keep]] = field(default_factory=dict)
 
     def copy(self) -> State:
         """Give an independent copy."""
-        return State(dict(self.variables), dict(self.attributes), dict(self.modes), self.facts, self.live)
+        modes, kept = dict(self.modes), dict(self.kept)
+        return State(dict(self.variables), dict(self.attributes), modes, self.facts, self.live, kept)
 
     def variable(self, frame: int, name: str) -> Values | None:
         """Read a variable of a frame."""
