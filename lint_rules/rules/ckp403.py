@@ -1,0 +1,440 @@
+"""CKP403: a state dict that is kept while training goes on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from lint_rules.rule import Example, Finding, Fix, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import libcst as cst
+
+    from lint_rules.engine import Context
+
+_STATE = re.compile(rb"\.state_dict\(\)")
+_LIVE = re.compile(rb"(?:deepcopy|load_state_dict|save\w*)\($")
+_NO_MODULE = re.compile(rb"(?:optim|sched|scaler)\w*$")
+_TRAINS = re.compile(rb"\.step\(|\bfit\w*\(|\btrain\w*\(|epoch\w*\(|Trainer\(")
+_STARTS = re.compile(r"on_(fit|train(_epoch|_batch)?)_start$")
+_ENDS = re.compile(r"on_(fit|train(_epoch|_batch)?|validation(_epoch)?)_end$")
+_RECEIVER = re.compile(rb"[\w.\[\]]*$")
+
+
+def _may_be_kept(data: bytes) -> bool:
+    """Tell whether a state dict may be kept while a model is trained; cheap, and often wrong."""
+    if _TRAINS.search(data) is None:
+        return False
+    for found in _STATE.finditer(data):
+        line = data[data.rfind(b"\n", 0, found.start()) + 1 : found.start()]
+        receiver = _RECEIVER.search(line)
+        before = line[: receiver.start()] if receiver else line
+        if _LIVE.search(before) or _NO_MODULE.search(line):
+            continue
+        if before.lstrip().startswith(b"self.") or _TRAINS.search(data, *_function_around(found.start(), data)):
+            return True
+    return False
+
+
+def _function_around(place: int, data: bytes) -> tuple[int, int]:
+    """Say roughly where the function around a place begins and ends."""
+    start = max(data.rfind(b"def ", 0, place), 0)
+    end = data.find(b"\ndef ", place)
+    inner = data.find(b"\n    def ", place)
+    return start, min((each for each in (end, inner) if each >= 0), default=len(data))
+
+
+class StateDictAlias(Rule):
+    """Finds best states that change with the model they were taken from.
+
+    ## What it does
+
+    Reports `model.state_dict()` whose result is kept, under a name, in a container or as an attribute, and used after a
+    training step of the same model: loaded, saved, returned, read. `.copy()`, `dict(...)` and `copy.copy(...)` make no
+    difference: they copy the names, not the tensors. What is read, saved or loaded at once is left alone.
+
+    ## Why is this bad
+
+    The entries of a `state_dict` are the live tensors of the module. Every optimizer step changes them in place, so the
+    state kept at the best epoch is, when training ends, the state of the last one. Nothing fails; the wrong weights are
+    restored or saved.
+
+    ## Fix safety
+
+    Puts `copy.deepcopy(...)` around the call and imports `copy` where it is missing. The fix is safe: the kept state is
+    then what it was when it was taken. It costs the memory of one more set of weights.
+
+    ## References
+
+    - [PyTorch: Saving and loading models](https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html)
+    - [Module.state_dict](https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html)
+    """
+
+    code = "CKP403"
+    name = "state-dict-alias"
+    summary = "A kept `state_dict` changes with every training step"
+    needs = ((b".state_dict()", _may_be_kept),)
+    marks = frozenset({"state_dict"})
+    follows = True
+    invalid = (
+        Example(
+            """
+            import torch
+
+            from networks import Net, accuracy, batches
+
+            model = Net()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            best = 0.0
+            for epoch in range(10):
+                for x, y in batches():
+                    optimizer.zero_grad()
+                    loss = torch.nn.functional.cross_entropy(model(x), y)
+                    loss.backward()
+                    optimizer.step()
+                if accuracy(model) > best:
+                    best = accuracy(model)
+                    best_state = model.state_dict()
+
+            model.load_state_dict(best_state)
+            """,
+            why="the best epoch",
+            lines=(16,),
+            fixed="""
+            import torch
+
+            from networks import Net, accuracy, batches
+            import copy
+
+            model = Net()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            best = 0.0
+            for epoch in range(10):
+                for x, y in batches():
+                    optimizer.zero_grad()
+                    loss = torch.nn.functional.cross_entropy(model(x), y)
+                    loss.backward()
+                    optimizer.step()
+                if accuracy(model) > best:
+                    best = accuracy(model)
+                    best_state = copy.deepcopy(model.state_dict())
+
+            model.load_state_dict(best_state)
+            """,
+        ),
+        Example(
+            """
+            from copy import deepcopy
+
+            import torch
+
+
+            def fit(model, optimizer, loader, criterion, validate, epochs):
+                best, best_loss = None, float("inf")
+                for epoch in range(epochs):
+                    model.train()
+                    for x, y in loader:
+                        loss = criterion(model(x), y)
+                        loss.backward()
+                        optimizer.step()
+                    value = validate(model)
+                    if value < best_loss:
+                        best_loss = value
+                        best = model.state_dict().copy()
+                return best
+            """,
+            why="a shallow copy that is returned, with an optimizer that the caller made",
+            lines=(17,),
+            fixed="""
+            from copy import deepcopy
+
+            import torch
+
+
+            def fit(model, optimizer, loader, criterion, validate, epochs):
+                best, best_loss = None, float("inf")
+                for epoch in range(epochs):
+                    model.train()
+                    for x, y in loader:
+                        loss = criterion(model(x), y)
+                        loss.backward()
+                        optimizer.step()
+                    value = validate(model)
+                    if value < best_loss:
+                        best_loss = value
+                        best = deepcopy(model.state_dict()).copy()
+                return best
+            """,
+        ),
+        Example(
+            """
+            import torch
+
+
+            def train_epoch(model, optimizer, loader):
+                for x, y in loader:
+                    loss = (model(x) - y).pow(2).mean()
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+
+
+            def main(loader, score):
+                model = torch.nn.Linear(2, 1)
+                optimizer = torch.optim.Adam(model.parameters())
+                best = {"score": 0.0, "weights": None}
+                for epoch in range(10):
+                    train_epoch(model, optimizer, loader)
+                    if score(model) > best["score"]:
+                        best = {"score": score(model), "weights": model.state_dict()}
+                torch.save(best["weights"], "best.pt")
+            """,
+            why="in a dict, trained by a helper of the same file",
+            lines=(19,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Trainer:
+                def __init__(self, loader):
+                    self.model = Net()
+                    self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+                    self.loader = loader
+                    self.best = None
+
+                def train(self):
+                    for epoch in range(10):
+                        for x, y in self.loader:
+                            loss = self.model(x).sum()
+                            loss.backward()
+                            self.optimizer.step()
+                        if self.improved():
+                            self.best = dict(self.model.state_dict())
+                    self.model.load_state_dict(self.best)
+
+                def improved(self):
+                    return True
+            """,
+            why="an attribute",
+            lines=(20,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, train_one_epoch
+
+            model = Net()
+            states = []
+            for epoch in range(10):
+                train_one_epoch(model)
+                states.append(model.state_dict())
+            torch.save(states, "all.pt")
+            """,
+            why="one of each epoch, trained by an imported function",
+            lines=(9,),
+        ),
+        Example(
+            """
+            from training import Data, train_model
+
+            from networks import Net
+
+            net = Net()
+            start = net.state_dict()
+            for fold in range(5):
+                net.load_state_dict(start)
+                train_model(net, Data(fold))
+            """,
+            why="the start of each fold",
+            lines=(6,),
+        ),
+        Example(
+            """
+            from lightning.pytorch import Callback
+
+
+            class Frozen(Callback):
+                def on_train_epoch_start(self, trainer, pl_module):
+                    self.before = pl_module.state_dict()
+
+                def on_train_epoch_end(self, trainer, pl_module):
+                    for name, value in pl_module.state_dict().items():
+                        print(name, (value - self.before[name]).norm())
+            """,
+            why="kept by one hook for another",
+            lines=(6,),
+        ),
+    )
+    valid = (
+        Example(
+            """
+            import copy
+
+            import torch
+
+            from networks import Net, accuracy, train_epoch
+
+            model = Net()
+            best, best_state = 0.0, copy.deepcopy(model.state_dict())
+            for epoch in range(10):
+                train_epoch(model)
+                if accuracy(model) > best:
+                    best = accuracy(model)
+                    best_state = {name: value.clone() for name, value in model.state_dict().items()}
+            model.load_state_dict(best_state)
+            """,
+            why="copied",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, accuracy, train_epoch
+
+            model = Net()
+            best = 0.0
+            for epoch in range(10):
+                train_epoch(model)
+                state = model.state_dict()
+                torch.save(state, "last.pt")
+                if accuracy(model) > best:
+                    best = accuracy(model)
+                    best_state = model.state_dict()
+                    torch.save(best_state, "best.pt")
+            """,
+            why="saved at once",
+        ),
+        Example(
+            """
+            from networks import Net, train_epoch
+
+            model = Net()
+            for epoch in range(10):
+                train_epoch(model)
+            state = model.state_dict()
+            other = Net()
+            other.load_state_dict(state)
+            """,
+            why="taken when training is over",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            online, target = Net(), Net()
+            optimizer = torch.optim.SGD(online.parameters(), lr=0.1)
+            frozen = target.state_dict()
+            for x in range(10):
+                loss = online(x).sum()
+                loss.backward()
+                optimizer.step()
+                for name, value in frozen.items():
+                    print(name, value)
+            """,
+            why="another model is trained",
+        ),
+        Example(
+            """
+            import copy
+
+            import torch
+
+            from networks import Net, train_epoch
+
+            model = Net()
+            state = model.state_dict()
+            trained = copy.deepcopy(model)
+            train_epoch(trained)
+            model.load_state_dict(state)
+            """,
+            why="a copy of the model is trained",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, train_epoch
+
+            model = Net()
+            state = model.state_dict()
+            print(len(state))
+            train_epoch(model)
+            state = model.state_dict()
+            torch.save(state, "model.pt")
+            """,
+            why="taken again after training",
+        ),
+    )
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each state dict that is used after a step has changed it.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call of `state_dict()`.
+        """
+        flow = context.flow
+        if not flow.complete:
+            return
+        for call in {**flow.aliased, **dict.fromkeys(_kept_by_hooks(context.tree))}:
+            deepcopy, imports = _deepcopy(context)
+            yield context.finding(
+                self,
+                call,
+                "`state_dict()` gives the live tensors, so the kept state follows every training step; "
+                "keep `copy.deepcopy(...)` of it",
+                Fix(context.wrap(call, f"{deepcopy}(", ")"), safe=True, imports=imports),
+            )
+
+
+def _kept_by_hooks(tree: cst.Module) -> Iterator[cst.Call]:
+    """Yield what a hook keeps when training starts and another one uses when it ends."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, walk
+
+    for definition in walk(tree):
+        if not isinstance(definition, cst.ClassDef):
+            continue
+        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+        later = [node for method in methods if _ENDS.match(method.name.value) for node in walk(method.body)]
+        used = {dotted(node) for node in later if isinstance(node, cst.Attribute)}
+        for method in methods:
+            for node in walk(method.body) if _STARTS.match(method.name.value) else ():
+                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+                    target = dotted(node.targets[0].target) or ""
+                    if target.startswith("self.") and target in used and _is_module_state(node.value):
+                        yield node.value
+
+
+def _is_module_state(call: cst.Call) -> bool:
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    if not isinstance(call.func, cst.Attribute) or call.func.attr.value != "state_dict":
+        return False
+    return _NO_MODULE.search((dotted(call.func.value) or "").encode()) is None
+
+
+def _deepcopy(context: Context) -> tuple[str, tuple[str, ...]]:
+    """Say how `copy.deepcopy` is spelled, and what must be imported for that."""
+    import libcst as cst
+
+    module = context.names.module
+    for name in module.bindings:
+        if context.names.resolve(cst.Name(name), module) == "copy.deepcopy":
+            return name, ()
+    copy, imports = context.spelling("copy", module)
+    return f"{copy}.deepcopy", imports
