@@ -103,7 +103,10 @@ class Traveller:
                     "built and must leave it in the state that is to be saved"
                 ) from None
         elif self._call.runner.given and uninitialized(source):
-            self._call.runner(source)
+            try:
+                self._call.runner(source)
+            except ForwardError as error:
+                raise self._unfit(source, error) from None
         if self._leg.saved_on != "cpu" and not self._leg.simulated:
             source.to(self._leg.saved_on)
         return source
@@ -338,8 +341,9 @@ class Traveller:
         if not self._call.runner.given or loaded is None:
             return
         device = self._leg.loaded_on
-        if device != "cpu":
+        if self._leg.saved_on != device:
             source.to(device)
+        if device != "cpu":
             loaded.to(device)
         if self._natural:
             self._attribute(trip, loaded)
@@ -353,6 +357,12 @@ class Traveller:
             trip.place = first_difference(reference, self._run(loaded))
         except ForwardError as error:
             trip.place = f"forward of the loaded module raised {error}"
+
+    def _unfit(self, module: nn.Module, error: ForwardError) -> UsageError:
+        return UsageError(
+            f"forward of {type(module).__name__} raised {error} on the inputs that were given, "
+            f"{self._call.runner.describe()}: give the tensor, tuple or dict of keywords that forward takes"
+        )
 
     def _run(self, module: nn.Module) -> Any:
         """Put a module into the mode that outputs are compared in, and run it."""
@@ -368,10 +378,7 @@ class Traveller:
         try:
             self._run(trip.bare)
         except ForwardError as error:
-            raise UsageError(
-                f"forward of {type(trip.source).__name__} raised {error} on the inputs that were given, "
-                f"{self._call.runner.describe()}: give the tensor, tuple or dict of keywords that forward takes"
-            ) from None
+            raise self._unfit(trip.source, error) from None
         moment.restore()
         lost = {one.key: source[one.key] for one in trip.differences if one.key in source}
         lost.update((name, source[name]) for name in source if name in target and self._call.allowed(name))
