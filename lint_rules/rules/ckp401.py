@@ -1,0 +1,413 @@
+"""CKP401: a whole module saved."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from lint_rules.rule import Edit, Example, Finding, Fix, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import libcst as cst
+
+    from lint_rules.engine import Context
+    from lint_rules.evidence import Modules
+    from lint_rules.flow import Call
+    from lint_rules.objects import Thing
+
+_SAVE = ("torch.save", "torch.serialization.save")
+_SAVED = re.compile(rb"\bsave\(\s*(?:obj\s*=\s*)?([A-Za-z_][\w.]*)(?:\([^()\n]*\))?\s*,")
+_PROVING = rb"\b%s(?:\.module)?\.(?:parameters|named_\w+|register_forward_hook|eval|train)\("
+_MADE = rb"\b%s\s*(?::[^=\n]*)?=[^=\n]*(?:\b[A-Z]\w*\(|\bnn\.|models\.|create_model\(|deepcopy\()"
+_PASSED = rb"def \w+\([^)]*\b%s\b"
+#: Methods that only a module has.
+_PROOF = frozenset(
+    {"parameters", "named_parameters", "named_modules", "named_children", "named_buffers", "register_forward_hook"}
+)
+_FACTORIES = re.compile(
+    r"torchvision\.models\.(\w+\.)*[a-z]\w*$|timm\.(models\.)?create_model$|segmentation_models_pytorch\.\w+$"
+    r"|transformers\.\w*(Model|For[A-Z])\w*\.from_(pretrained|config)$|efficientnet_pytorch\.\w+\.from_(pretrained|name)$"
+)
+_WRAPPERS = re.compile(r"torch\.nn\.(parallel\.)?(DataParallel|DistributedDataParallel)$")
+_MEMORY = frozenset({"io.BytesIO", "BytesIO"})
+
+
+def _may_save_module(data: bytes) -> bool:
+    """Tell whether something that is saved by name may be a module; cheap, and often wrong."""
+    saved = {found[1].removesuffix(b".module").rpartition(b".")[2] for found in _SAVED.finditer(data)}
+    return any(
+        name == b"self"
+        or re.search(_PROVING % name, data) is not None
+        or re.search(_MADE % name, data) is not None
+        or (b".parameters(" in data and re.search(_PASSED % name, data) is not None)
+        for name in saved
+    )
+
+
+class SaveWholeModule(Rule):
+    """Finds modules that are pickled whole.
+
+    ## What it does
+
+    Reports `torch.save(model, ...)` where `model` is a module for certain: an instance of a module class, made by a
+    known factory, something whose `parameters()` the file asks for, or which it puts into both modes. A name such as
+    `best_model` proves nothing: it may hold a state. Saving into memory is left alone.
+
+    ## Why is this bad
+
+    The file then holds a pickle that names the module's class and the path of its source. It loads only while exactly
+    that class can be imported, so renaming or moving it makes every checkpoint unreadable; `weights_only=True` refuses
+    it, and opening it runs code. A `state_dict` holds the weights and nothing else.
+
+    ## Fix safety
+
+    Saves the module's `state_dict()` instead. The fix is unsafe: what loads the file must build the module and call
+    `load_state_dict`.
+
+    ## References
+
+    - [PyTorch: Saving and loading models](https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html)
+    - [torch.save](https://docs.pytorch.org/docs/stable/generated/torch.save.html)
+    """
+
+    code = "CKP401"
+    name = "save-whole-module"
+    summary = "A whole module is pickled instead of its `state_dict`"
+    needs = ((b"torch", b"save(", _may_save_module),)
+    marks = frozenset({"save"})
+    follows = True
+    invalid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+            torch.save(model, "model.pt")
+            """,
+            why="a module of torch",
+            lines=(5,),
+            fixed="""
+            import torch
+            from torch import nn
+
+            model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+            torch.save(model.state_dict(), "model.pt")
+            """,
+        ),
+        Example(
+            """
+            import torch
+            import torch.nn as nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.linear = nn.Linear(2, 2)
+
+                def keep(self, path):
+                    torch.save(self, path)
+
+
+            net = Net().cuda()
+            torch.save(obj=net, f="net.pt")
+            """,
+            why="a class of the same file",
+            lines=(11, 15),
+            fixed="""
+            import torch
+            import torch.nn as nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.linear = nn.Linear(2, 2)
+
+                def keep(self, path):
+                    torch.save(self.state_dict(), path)
+
+
+            net = Net().cuda()
+            torch.save(obj=net.state_dict(), f="net.pt")
+            """,
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches
+
+            model = Net()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+            def checkpoint(epoch):
+                torch.save(model, f"model_{epoch}.pt")
+
+
+            for epoch in range(10):
+                checkpoint(epoch)
+            """,
+            why="its parameters are trained",
+            lines=(10,),
+        ),
+        Example(
+            """
+            import copy
+
+            import torch
+            from torch import save
+            from torchvision import models
+
+            net = models.resnet18()
+            best = None
+            for epoch in range(10):
+                best = copy.deepcopy(net)
+            save(best, "best.pt")
+            """,
+            why="a copy of what a factory made, saved by an imported function",
+            lines=(11,),
+        ),
+        Example(
+            """
+            import torch as th
+
+            from networks import Net
+
+
+            class Runner:
+                def __init__(self):
+                    self.model = th.nn.DataParallel(Net())
+                    self.optimizer = th.optim.Adam(self.model.parameters())
+
+                def save(self, path):
+                    th.save(self.model.module, path)
+            """,
+            why="an attribute, unwrapped",
+            lines=(12,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, run
+
+            net = Net().cuda()
+            for epoch in range(10):
+                net.train()
+                run(net)
+                net.eval()
+                run(net)
+                torch.save(net, "net.pt")
+            """,
+            why="it is put into both modes",
+            lines=(11,),
+        ),
+    )
+    valid = (
+        Example(
+            """
+            import torch
+
+            model = torch.nn.Linear(2, 2)
+            torch.save(model.state_dict(), "model.pt")
+            torch.save({"model": model.state_dict(), "epoch": 3}, "checkpoint.pt")
+            state = model.state_dict()
+            torch.save(state, "state.pt")
+            """,
+            why="its state",
+        ),
+        Example(
+            """
+            import copy
+
+            import torch
+
+            from networks import Net, better
+
+            model = Net()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            best_model = None
+            if better(model):
+                best_model = copy.deepcopy(model.state_dict())
+            torch.save(best_model, "best.pt")
+            """,
+            why="a name that sounds like a module",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def keep(model, path):
+                torch.save(model, path)
+
+
+            def write(data, args):
+                torch.save(args, "args.pt")
+                torch.save(data, "data.pt")
+            """,
+            why="something of which nothing is known",
+        ),
+        Example(
+            """
+            import torch
+
+            model = torch.nn.Linear(2, 2)
+            if full:
+                kept = model
+            else:
+                kept = model.state_dict()
+            torch.save(kept, "model.pt")
+            """,
+            why="a state on one of the branches",
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Agent:
+                def __init__(self):
+                    self.net = torch.nn.Linear(2, 2)
+
+                def parameters(self):
+                    return self.net.parameters()
+
+
+            agent = Agent()
+            optimizer = torch.optim.SGD(agent.parameters(), lr=0.1)
+            torch.save(agent, "agent.pt")
+            torch.save(optimizer, "optimizer.pt")
+            """,
+            why="objects that are no modules",
+        ),
+        Example(
+            """
+            import io
+
+            import torch
+
+            model = torch.nn.Linear(2, 2)
+            buffer = io.BytesIO()
+            torch.save(model, buffer)
+            """,
+            why="into memory, to copy or to measure it",
+        ),
+        Example(
+            """
+            from tools import save
+
+            import torch
+
+            model = torch.nn.Linear(2, 2)
+            save(model, "model.pt")
+            torch.save(model(torch.zeros(1, 2)), "output.pt")
+            torch.save(model.weight, "weight.pt")
+            """,
+            why="another function, an output, a weight",
+        ),
+    )
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each module that is saved whole.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        from lint_rules.evidence import Modules
+
+        flow = context.flow
+        if not flow.complete:
+            return
+        saves = [call for call in flow.calls.values() if context.names.resolve(call.node.func, call.scope) in _SAVE]
+        if not saves:
+            return
+        proof = _Proof(context, Modules(context.tree, context.names))
+        for call in saves:
+            at = _saved(call.node)
+            if at is not None and proof.all_modules(call.arguments[at]) and not _into_memory(call):
+                yield context.finding(
+                    self,
+                    call.node,
+                    "the file will hold a pickle of the whole module and load only with exactly this class; "
+                    "save its `state_dict()`",
+                    _fix(call.node.args[at].value, context),
+                )
+
+
+class _Proof:
+    """What of a file's objects are modules for certain."""
+
+    def __init__(self, context: Context, modules: Modules) -> None:
+        from lint_rules.tree import method_of
+
+        self._flow = context.flow
+        self._modules = modules
+        self._asked: set[Thing] = set()
+        switched: dict[str, set[Thing]] = {"train": set(), "eval": set()}
+        for call in context.flow.calls.values():
+            name = context.names.resolve(call.node.func, call.scope)
+            method = method_of(call.node) if name is None else None
+            if method in _PROOF:
+                self._asked |= call.receivers
+            elif method in switched and not call.node.args:
+                switched[method] |= call.receivers
+            elif name is not None and _WRAPPERS.match(name) and call.arguments:
+                self._asked |= call.arguments[0]
+        self._asked |= switched["train"] & switched["eval"]
+
+    def all_modules(self, things: set[Thing]) -> bool:
+        """Tell whether everything that a value may be is a module; it may be None besides."""
+        from lint_rules.objects import Kind
+
+        known = [thing for thing in things if thing.kind is not Kind.NONE]
+        return bool(known) and all(map(self._is_module, known))
+
+    def _is_module(self, thing: Thing) -> bool:
+        import libcst as cst
+
+        from lint_rules.objects import Kind
+
+        if isinstance(thing.definition, cst.ClassDef):
+            if self._modules.is_module(thing.definition):
+                return thing.kind is Kind.MODULE
+            asked = thing in self._asked and not any(self._flow.defines(thing, method) for method in _PROOF)
+            return asked and thing.kind is Kind.MODULE
+        if thing in self._flow.copies:
+            return self._is_module(self._flow.copies[thing])
+        if thing.kind is Kind.MODULE:
+            return True
+        if thing.kind not in {Kind.UNKNOWN, Kind.LOADED}:
+            return False
+        return thing in self._asked or _FACTORIES.match(thing.made_by) is not None
+
+
+def _saved(call: cst.Call) -> int | None:
+    """Find the argument that is saved."""
+    for at, arg in enumerate(call.args):
+        if arg.star:
+            return None
+        if arg.keyword is None or arg.keyword.value == "obj":
+            return at
+    return None
+
+
+def _into_memory(call: Call) -> bool:
+    return any(thing.made_by in _MEMORY for values in call.arguments for thing in values)
+
+
+def _fix(saved: cst.BaseExpression, context: Context) -> Fix | None:
+    import libcst as cst
+
+    if not isinstance(saved, (cst.Name, cst.Attribute, cst.Subscript, cst.Call)) or saved.lpar:
+        return None
+    _, _, line, column = context.span(saved)
+    return Fix((Edit(line, column, line, column, ".state_dict()"),), safe=False)
