@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import sys
@@ -65,7 +66,7 @@ def with_state(content: Any, state: Mapping[str, Tensor], other: Mapping[str, Te
     """
 
     def replaced(mapping: Mapping[Any, Any]) -> Any:
-        result = mapping.copy() if hasattr(mapping, "copy") else dict(mapping)
+        result: Any = copy.copy(mapping)  # its own copy() would lose the versions in `_metadata`
         for key in state:
             result.pop(key, None)
         result.update(other)

@@ -47,6 +47,30 @@ def remove_attribute(module: nn.Module, name: str) -> None:
         object.__delattr__(module, name)
 
 
+def marks(module: nn.Module) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Give a mark for every attribute and buffer of a module, which differs if it is set or written to.
+
+    The mark is the object's identity with its version, or its length and its items' identities. It is cheap, and only
+    says that something may have changed.
+    """
+    found = {}
+    for path, one in module.named_modules():
+        held = {**attributes(one), **{name: one._buffers[name] for name in one._non_persistent_buffers_set}}  # noqa: SLF001 -- no public way
+        for name, value in held.items():
+            found[path, name] = (id(value), *_contents(value))
+    return found
+
+
+def _contents(value: Any) -> tuple[int, ...]:
+    if isinstance(value, torch.Tensor):
+        return (value._version,) if not value.is_inference() else ()  # noqa: SLF001 -- counts in-place changes
+    if isinstance(value, dict):
+        return (len(value), *map(id, value.values()))
+    if isinstance(value, (list, deque)):
+        return (len(value), *map(id, value))
+    return ()
+
+
 def modules_within(value: Any) -> list[nn.Module]:
     """Give the modules that a value is or contains, through containers, closures, partials and plain objects."""
     return list(_modules_within(value, set(), _OBJECTS_DEEP))

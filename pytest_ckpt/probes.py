@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import re
@@ -134,14 +135,14 @@ def _state_attempt(trip: Trip) -> Callable[[str, str], str] | None:
         return None
     with _heard() as usual:
         try:
-            usual_result = trip.call.put(loaded, content.copy())
+            usual_result = trip.call.put(loaded, copy.copy(content))
         except Exception:  # noqa: BLE001 -- it worked once; without a usual there is no unusual
             return None
 
     def attempt(kind: str, key: str) -> str:
         if key not in state:
             return ""
-        other = content.copy()
+        other = copy.copy(content)  # its own copy() would lose the versions in `_metadata`
         other.pop(key)
         other.update(_without({key: state[key]}, kind, key))
         before = entries(loaded)[key].detach().clone()

@@ -27,7 +27,7 @@ from pytest_ckpt.facts import (
     unwrapped,
 )
 from pytest_ckpt.findings import UsageError
-from pytest_ckpt.moment import Moment
+from pytest_ckpt.moment import Moment, marks
 from pytest_ckpt.outputs import ForwardError, first_difference, where
 from pytest_ckpt.probes import probe
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
@@ -353,10 +353,43 @@ class Traveller:
         except ForwardError:
             trip.place = "forward"
             return
+        before = marks(loaded)
         try:
             trip.place = first_difference(reference, self._run(loaded))
         except ForwardError as error:
             trip.place = f"forward of the loaded module raised {error}"
+            return
+        if trip.place is None and before != marks(loaded):
+            self._warm(trip, loaded, reference)
+
+    def _warm(self, trip: Trip, loaded: nn.Module, reference: Any) -> None:
+        """Load into a module that has run before, and see whether it computes what a fresh one computes.
+
+        A module that computes something else the second time anyway, such as one that counts its calls or keeps a
+        stream, is left alone: what it keeps is not for a checkpoint.
+
+        Args:
+            trip: The trip; what makes the difference is added to it.
+            loaded: The loaded module, after its first run.
+            reference: The outputs of the saved module.
+        """
+        if self._call.load is not None or trip.content is None:
+            return
+        used = self._bare(self._call.build_apart(trip.source))
+        if self._leg.loaded_on != "cpu":
+            used.to(self._leg.loaded_on)
+        mode = [(module, module.training) for module in used.modules()]
+        moment = Moment(loaded)
+        try:
+            if first_difference(reference, self._run(loaded)) is not None:
+                return
+            self._run(used)
+            for module, was_training in mode:
+                module.training = was_training
+            self._call.put(used, self._format.load(self._path, self._leg.loaded_on))
+        except Exception:  # noqa: BLE001 -- a used module may refuse what a fresh one takes; that is another matter
+            return
+        trip.warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run, self._call.build)
 
     def _unfit(self, module: nn.Module, error: ForwardError) -> UsageError:
         return UsageError(
@@ -385,6 +418,10 @@ class Traveller:
         trip.outputs = attribute_outputs(moment, trip.bare, loaded, lost, trip.carried, self._run, self._call.build)
         if trip.outputs.reason:
             trip.notes = (*trip.notes, trip.outputs.reason)
+        elif not trip.outputs.culprits and not trip.differences:
+            reference, before = self._run(trip.bare), marks(loaded)
+            if first_difference(reference, self._run(loaded)) is None and before != marks(loaded):
+                self._warm(trip, loaded, reference)
 
 
 def _heads(module: nn.Module) -> dict[str, Tensor]:

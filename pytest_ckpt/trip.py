@@ -82,6 +82,7 @@ class Trip:
         shared: Entries of the loaded module that share memory with something else, and with what.
         hidden: Unregistered submodules whose parameters differ, where there are no inputs to judge by.
         outputs: What makes the outputs differ.
+        warm: What makes the outputs differ if the target had run before it was loaded, though a fresh one's agree.
         place: Where outputs differ; None where they agree or were not compared.
         notes: What could not be judged.
     """
@@ -120,6 +121,7 @@ class Trip:
     shared: tuple[Changed, ...] = ()
     hidden: tuple[Changed, ...] = ()
     outputs: Attribution = field(default_factory=Attribution)
+    warm: Attribution = field(default_factory=Attribution)
     place: str | None = None
     notes: tuple[str, ...] = ()
 

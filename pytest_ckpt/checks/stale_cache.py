@@ -22,7 +22,7 @@ class StaleCache(Check):
     ## What it checks
 
     An attribute or a non-persistent buffer decides the outputs, and the constructor computes it from the module's own
-    parameters or buffers.
+    parameters or buffers. Or it was computed by a forward before loading, and stays.
 
     ## Why it matters
 
@@ -60,6 +60,15 @@ class StaleCache(Check):
                     culprit.expected,
                     culprit.actual,
                 )
+        for culprit in trip.warm.culprits:
+            yield Finding(
+                self.name,
+                culprit.key,
+                f"a module that ran before loading still uses what it kept of its former weights ({culprit.place})",
+                "drop it after loading: self.register_load_state_dict_post_hook(...) that sets it to None",
+                culprit.expected,
+                culprit.actual,
+            )
 
     @staticmethod
     def failing() -> Case:
