@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import libcst as cst
-    from libcst.metadata import CodeRange
 
     from lint_rules.config import Settings
     from lint_rules.flow import Flow
     from lint_rules.names import Names, Scope
+    from lint_rules.positions import Positions
     from lint_rules.rule import Rule
 
 
@@ -82,18 +82,16 @@ class Context:
         return Flow(self.tree, self.names)
 
     @cached_property
-    def _positions(self) -> dict[cst.CSTNode, CodeRange]:
-        """Where each node stands in the narrowed source; computed only once there is something to report."""
-        from libcst.metadata import MetadataWrapper, PositionProvider
+    def _positions(self) -> Positions:
+        """Where nodes stand in the narrowed source; computed only once there is something to report."""
+        from lint_rules.positions import Positions
 
-        wrapper = MetadataWrapper(self.tree, unsafe_skip_copy=True)
-        return dict(wrapper.resolve(PositionProvider))
+        return Positions(self.tree, self._region)
 
     def span(self, node: cst.CSTNode) -> tuple[int, int, int, int]:
         """Say where a node stands in the source: line, column, end line, end column, from 1, the end exclusive."""
-        place = self._positions[node]
-        start, end = place.start, place.end
-        return self._region.origin(start.line), start.column + 1, self._region.origin(end.line), end.column + 1
+        line, column, end_line, end_column = self._positions.find(node)
+        return self._region.origin(line), column + 1, self._region.origin(end_line), end_column + 1
 
     def text(self, node: cst.CSTNode | None) -> str:
         """Give the lines that a node stands on as they are in the source, with what was cut out of it; None for all."""
@@ -101,6 +99,12 @@ class Context:
             return "".join(self._lines)
         line, _, end_line, _ = self.span(node)
         return "".join(self._lines[line - 1 : end_line])
+
+    def source(self, node: cst.CSTNode) -> str:
+        """Give a node as it is written in the source, indentation of further lines included."""
+        line, column, end_line, end_column = self.span(node)
+        *first, last = self._lines[line - 1 : end_line]
+        return "".join((*first, last[: end_column - 1]))[column - 1 :]
 
     def finding(self, rule: Rule, node: cst.CSTNode, message: str, fix: Fix | None = None) -> Finding:
         """Report a node."""

@@ -34,10 +34,12 @@ class Region:
     Attributes:
         text: Valid Python, with the bodies that no rule needs replaced by `...`.
         lines: For each line of `text`, counted from 0, its line in the source, counted from 1.
+        syntax: The whole source as Python's own parser reads it.
     """
 
     text: str
     lines: tuple[int, ...]
+    syntax: ast.Module
 
     def origin(self, line: int) -> int:
         """Lead a line of `text` back to its line in the source; both count from 1."""
@@ -94,7 +96,8 @@ def narrow(text: str, tree: ast.Module, rules: Sequence[Rule]) -> Region:
         while function.needed and outer is not None:
             outer.needed = True
             outer = outer.outer
-    return _cut(lines, functions)
+    text, origin = _cut(lines, functions)
+    return Region(text, origin, tree)
 
 
 def _pattern(marks: Iterable[str], text: str) -> re.Pattern[str]:
@@ -154,7 +157,7 @@ def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> N
 
 
 def _mentions_load(node: ast.AST) -> bool:
-    return any(_last_name(each) == "load" for each in ast.walk(node))
+    return any(_last_name(each) in {"load", "load_state_dict"} for each in ast.walk(node))
 
 
 def _last_name(node: ast.AST) -> str | None:
@@ -187,7 +190,8 @@ def _shares_objects(function: _Function, other: _Function) -> bool:
     return other.name == "__init__" or bool(function.shared & other.words)
 
 
-def _cut(lines: list[str], functions: Iterable[_Function]) -> Region:
+def _cut(lines: list[str], functions: Iterable[_Function]) -> tuple[str, tuple[int, ...]]:
+    """Give the text that is left, and for each of its lines where it came from."""
     kept: list[str] = []
     origin: list[int] = []
     position = 0
@@ -203,4 +207,4 @@ def _cut(lines: list[str], functions: Iterable[_Function]) -> Region:
         position = function.end
     kept.extend(lines[position:])
     origin.extend(range(position + 1, len(lines) + 1))
-    return Region("".join(kept), tuple(origin) or (1,))
+    return "".join(kept), tuple(origin) or (1,)

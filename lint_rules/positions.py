@@ -1,0 +1,111 @@
+"""Where nodes stand in a narrowed source, computed only for the statements that hold them.
+
+libcst finds positions by writing a whole module out again, which takes longer than everything else that is done to a
+file. The start of each statement is known from Python's own parser, so it is enough to write out the one statement of
+the module, or of a class, that a node belongs to.
+"""
+
+from __future__ import annotations
+
+import ast
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import libcst as cst
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+
+from lint_rules.tree import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lint_rules.regions import Region
+
+
+@dataclass(slots=True, eq=False)
+class _Statement:
+    """One statement of the module or of a class.
+
+    Attributes:
+        node: The statement.
+        line: The line of the narrowed source that its first token stands on.
+        indents: The indentation of each block around it, None where it is the module's usual one.
+        places: Where its nodes stand, once that was asked for.
+    """
+
+    node: cst.SimpleStatementLine | cst.BaseCompoundStatement
+    line: int
+    indents: tuple[str | None, ...]
+    places: Mapping[cst.CSTNode, CodeRange] | None = None
+
+
+class Positions:
+    """The positions of a narrowed source's nodes."""
+
+    def __init__(self, tree: cst.Module, region: Region) -> None:
+        """Keep what positions are found with.
+
+        Args:
+            tree: The narrowed source as libcst reads it.
+            region: The narrowed source.
+        """
+        self._tree = tree
+        self._region = region
+
+    def find(self, node: cst.CSTNode) -> tuple[int, int, int, int]:
+        """Give a node's line, column, end line and end column in the narrowed source; lines from 1, columns from 0."""
+        statement = self._homes[node]
+        if statement.places is None:
+            statement.places = self._write(statement)
+        place = statement.places[node]
+        above = statement.line - len(statement.indents) - _lines_above(statement.node) - 1
+        return place.start.line + above, place.start.column, place.end.line + above, place.end.column
+
+    @cached_property
+    def _homes(self) -> dict[cst.CSTNode, _Statement]:
+        """The innermost statement of the module or of a class for each node."""
+        found: dict[cst.CSTNode, _Statement] = {}
+        for statement in self._statements(self._tree.body, self._region.syntax.body, ()):
+            for node in walk(statement.node):
+                found[node] = statement
+        return found
+
+    def _statements(
+        self,
+        body: Sequence[cst.BaseStatement | cst.BaseSmallStatement],
+        syntax: Sequence[ast.stmt],
+        indents: tuple[str | None, ...],
+    ) -> Iterator[_Statement]:
+        """Pair statements with those of Python's parser, classes before what is in them."""
+        position = 0
+        for node in body:
+            if not isinstance(node, (cst.SimpleStatementLine, cst.BaseCompoundStatement)):
+                continue  # on the line of its class, with which it is written out
+            same = syntax[position]
+            decorators = getattr(same, "decorator_list", ())
+            first = min((same.lineno, *(decorator.lineno for decorator in decorators)))
+            yield _Statement(node, bisect_left(self._region.lines, first) + 1, indents)
+            if isinstance(same, ast.ClassDef) and isinstance(node, cst.ClassDef):
+                block = node.body
+                inner = (*indents, block.indent) if isinstance(block, cst.IndentedBlock) else indents
+                yield from self._statements(block.body, same.body, inner)
+            position += len(node.body) if isinstance(node, cst.SimpleStatementLine) else 1
+
+    def _write(self, statement: _Statement) -> Mapping[cst.CSTNode, CodeRange]:
+        """Write a statement out inside as many blocks as it stands in, each of which takes one line more."""
+        node = statement.node
+        for indent in reversed(statement.indents):
+            node = cst.If(cst.Name("_"), cst.IndentedBlock([node], indent=indent))
+        module = cst.Module(
+            [node], default_indent=self._tree.default_indent, default_newline=self._tree.default_newline
+        )
+        return MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
+
+
+def _lines_above(node: cst.BaseStatement) -> int:
+    """Count the lines of comments and blanks that belong to a statement and stand above its first token."""
+    above = len(getattr(node, "leading_lines", ()))
+    decorators = getattr(node, "decorators", ())
+    return above + (len(decorators[0].leading_lines) if decorators else 0)
