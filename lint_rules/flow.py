@@ -113,6 +113,8 @@ class Flow:
         uses: Every time that a module was run.
         trained: For each object, when it was last trained or made ready for training.
         trained_somewhere: For each run, when something unknown was last trained.
+        results: What each `load_state_dict` gave back, and that call.
+        called: Objects that were called and are no function or class of this file.
         evaluated: Objects that were put into evaluation mode anywhere.
         stepped: For each module, when a training step last changed its weights.
         aliased: Calls of `state_dict()` whose result is used after such a step.
@@ -126,6 +128,8 @@ class Flow:
         self.uses: list[Use] = []
         self.trained: dict[Thing, int] = {}
         self.trained_somewhere: dict[int, int] = {}
+        self.results: dict[Thing, cst.Call] = {}
+        self.called: set[Thing] = set()
         self.evaluated: set[Thing] = set()
         self.held: set[Thing] = set()
         self.stepped: dict[Thing, int] = {}
@@ -905,6 +909,8 @@ class Flow:
         name = function.made_by if imported else (dotted(site.node.func) or "")
         last = name.rpartition(".")[2]
         given = site.given
+        if not self._expecting_error:
+            self.called.add(function)
         if not imported and (not isinstance(site.node.func, cst.Attribute) or self._is_followed(function)):
             self._use(function, site.node)
         if knowledge.TRAINERS.search(name):
@@ -1099,7 +1105,9 @@ class Flow:
             facts = self._state.facts
             new = frozenset(Mode(mode.training, node, self._clock, self._run, mode.facts | facts) for mode in old)
             self._state.modes[thing] = new if len(receivers) == 1 else old | new
-        return self._make(node, frame)
+        result = self._make(node, frame)
+        self.results |= dict.fromkeys(result, node)
+        return result
 
     def _is_live(self, state: Thing) -> bool:
         """Tell whether a state is that of a module of this program, with nothing merged into it from elsewhere."""

@@ -303,7 +303,7 @@ def _fix(call: cst.Call, loads: Iterable[TorchLoad], context: Context) -> Fix | 
     commented = any("#" in context.tree.code_for_node(comma) for comma in commas)
     if len(nested) != 1 or commented or any(arg.keyword and nested[0].may_give(arg.keyword.value) for arg in moved):
         return None
-    code = ", ".join(context.tree.code_for_node(arg.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for arg in moved)
+    code = ", ".join(context.source(arg) for arg in moved)
     added = context.add_argument(nested[0].node, code)
     return Fix((added, *_removals(call, moved, context)), safe=True) if added else None
 
