@@ -57,6 +57,15 @@ def kept_randomness() -> Iterator[None]:
                 numpy.random.set_state(numpy_state)
 
 
+def draw() -> None:
+    """Draw from every global generator, so that whoever seeds one does not leave it where it was by chance."""
+    torch.rand(())
+    random.random()  # noqa: S311 -- not for its value
+    numpy = sys.modules.get("numpy")
+    if numpy:
+        numpy.random.random()
+
+
 @contextmanager
 def same_randomness(seed: int = SEED) -> Iterator[None]:
     """Seed the generators of torch, `random` and, where it is loaded, NumPy; give them back as they were."""

@@ -31,11 +31,16 @@ class _Print:
     tensor: Tensor
     kind: tuple[torch.dtype, tuple[int, ...] | None]
     bits: Tensor | None
-    text: str
+
+    @property
+    def text(self) -> str:
+        """What the tensor held, as far as it is known: of a large one only the kind."""
+        whole = self.bits is not None and _kind(self.bits) == self.kind
+        return describe(self.bits) if whole else f"{str(self.kind[0]).removeprefix('torch.')}{list(self.kind[1] or ())}"
 
 
 def _print(tensor: Tensor) -> _Print:
-    return _Print(tensor, _kind(tensor), _bits(tensor), describe(tensor))
+    return _Print(tensor, _kind(tensor), _bits(tensor))
 
 
 def _kind(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...] | None]:
@@ -121,11 +126,6 @@ class Snapshot:
     def mode_changes(self) -> tuple[Changed, ...]:
         """List submodules that are in another mode than before."""
         return changed_modes(self._modes, modes(self._module))
-
-    def unchanged(self) -> frozenset[str]:
-        """Names of the entries that hold what they held, to the last bit."""
-        changed = {one.key for one in self._prints.changes(_watched(self._module))}
-        return frozenset(name for name in entries(self._module) if name not in changed)
 
 
 def _generators() -> dict[str, Any]:

@@ -28,7 +28,7 @@ from pytest_ckpt.facts import (
 )
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.moment import Moment, marks
-from pytest_ckpt.outputs import ForwardError, first_difference, where
+from pytest_ckpt.outputs import ForwardError, draw, first_difference, where
 from pytest_ckpt.probes import probe
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
 from pytest_ckpt.trip import Changed, Trip
@@ -153,6 +153,7 @@ class Traveller:
     # ------------------------------------------------------------------------------------------------------------- save
 
     def _save(self, trip: Trip) -> None:
+        draw()
         before = Snapshot(trip.bare)
         tagger = legs.Tagger(self._leg.saved_on)
         try:

@@ -458,6 +458,16 @@ def head_removed_by_saving():
     return Net()
 
 
+def save_seeding_numpy(module: Net, path: Path) -> None:
+    np.random.seed(0)  # noqa: NPY002 -- the global one is meant
+    write(module, path)
+
+
+@faulty("save-mutates", key=("numpy.random.get_state()", "np.random.get_state()"), save=save_seeding_numpy, **TRAINED)
+def numpy_seeded_by_saving():
+    return Net()
+
+
 def save_through_cast(module: Net, path: Path) -> None:
     """Shrinks the module's own tensors to save them, through `data`."""
     for tensor in module.parameters():
