@@ -1,0 +1,561 @@
+"""CKP501: a tensor is moved and the result thrown away."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from lint_rules.rule import Edit, Example, Finding, Fix, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import libcst as cst
+
+    from lint_rules.engine import Context
+    from lint_rules.names import Scope
+
+_MOVES = frozenset({"to", "cuda", "cpu"})
+#: Methods of tensors that neither modules nor pipelines, encodings and batches have.
+_ONLY_TENSORS = (
+    "argmax",
+    "contiguous",
+    "flatten",
+    "item",
+    "masked_fill",
+    "masked_fill_",
+    "numel",
+    "permute",
+    "repeat_interleave",
+    "reshape",
+    "softmax",
+    "squeeze",
+    "transpose",
+    "unsqueeze",
+    "view",
+    "view_as",
+)
+#: Calls of torch that give a tensor.
+_MAKES = re.compile(
+    r"torch\.((Float|Long|Int|Double|Half|Bool|Byte)?Tensor|tensor|as_tensor|from_numpy|arange|linspace|eye|cat|stack"
+    r"|concat|where|matmul|bmm|einsum|normal|multinomial|flip|roll|tril|triu|sum|mean|exp|log|sqrt|abs|clamp|softmax"
+    r"|(zeros|ones|empty|full|rand|randn|randint|randperm)(_like)?)$"
+)
+_TENSOR_TYPES = re.compile(r"torch\.(\w*Tensor)$|(torchtyping|jaxtyping)\.\w+$")
+_LOADER = "torch.utils.data.DataLoader"
+#: What libraries promise to be tensors under these names.
+_TENSOR_KEYS = frozenset({"input_ids", "attention_mask", "token_type_ids", "pixel_values"})
+
+_MOVED = re.compile(rb"\.(?:to|cuda|cpu)\(")
+_ALONE = re.compile(rb"[\"\s]*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
+#: A line that the next one continues, and the rest of a line that ends with the call or inside its arguments.
+_OPEN = re.compile(rb"(?:[(\[{,=+\-*/|&<>\\]|\b(?:and|or|not|in|is|if|else|return))[ \t]*(?:\\n\",)?\r?\n$")
+_LAST = re.compile(rb"(?:[^\n()]|\([^\n()]*\))*(?:\)[ \t]*(?:#[^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)")
+_EVIDENT = (
+    rb"\b%s(?:\.(?:" + "|".join(_ONLY_TENSORS).encode() + rb")\("
+    rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
+    rb"|\s*=\s*(?:torch\.(?!nn|compile|load|jit|hub|optim|device|Gen)|\w*Tensor\()"
+    rb"|\s*=[^=\n]*\.(?:generate|" + "|".join(_ONLY_TENSORS).encode() + rb")\()"
+)
+
+
+def _may_move_tensor(data: bytes) -> bool:
+    """Tell whether a statement may move a tensor; cheap, and often wrong."""
+    names: set[bytes] = set()
+    lines = b'"cells"' not in data  # a notebook's JSON breaks lines in its own way
+    for found in _MOVED.finditer(data):
+        line = data.rfind(b"\n", 0, found.start()) + 1
+        alone = _ALONE.match(data[line : found.start()])
+        if alone is None or (lines and _OPEN.search(data[max(line - 200, 0) : line])):
+            continue
+        if _LAST.match(data, found.end()):
+            names.add(alone[2].strip(b"[]\"'\\") if alone[2] else alone[1].rpartition(b".")[2])
+    looped = b"DataLoader(" in data
+    return any(
+        (name == b"timesteps" and b".set_timesteps(" in data)
+        or name.decode(errors="replace") in _TENSOR_KEYS
+        or re.search(_EVIDENT % re.escape(name), data) is not None
+        or (looped and re.search(rb"\bfor [^\n]*\b%s\b[^\n]* in " % re.escape(name), data) is not None)
+        for name in names
+    )
+
+
+class DiscardedTensorTo(Rule):
+    """Finds tensors that are moved to another device, and stay where they are.
+
+    ## What it does
+
+    Reports `x.to(device)`, `x.cuda()` and `x.cpu()` as a statement of its own where `x` is a tensor for certain: made
+    by torch, annotated, an element of a `DataLoader`'s batch, or used as only tensors can be. Modules are moved in
+    place, and so are pipelines, encodings and batches of graphs: they are left alone.
+
+    ## Why is this bad
+
+    `Module.to` changes the module, `Tensor.to` gives a new tensor and leaves the old one as it was. The statement has
+    no effect, and the next operation raises because its operands are on different devices, or runs on the wrong one.
+
+    ## Fix safety
+
+    Assigns the result back. The fix is safe: that is what the statement is for. There is no fix where the name belongs
+    to an outer scope.
+
+    ## References
+
+    - [Tensor.to](https://docs.pytorch.org/docs/stable/generated/torch.Tensor.to.html)
+    - [Module.to](https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html)
+    """
+
+    code = "CKP501"
+    name = "discarded-tensor-to"
+    summary = "A tensor is moved and the result thrown away"
+    needs = ((b"torch", _may_move_tensor),)
+    marks = _MOVES | {"__init__"}
+    invalid = (
+        Example(
+            """
+            import torch
+
+            x = torch.zeros(2, 2)
+            x.to("cuda")
+            """,
+            why="made by torch",
+            lines=(4,),
+            fixed="""
+            import torch
+
+            x = torch.zeros(2, 2)
+            x = x.to("cuda")
+            """,
+        ),
+        Example(
+            """
+            import torch
+            from torch.utils.data import DataLoader
+
+            from data import Images
+            from networks import Net
+
+            device = torch.device("cuda")
+            loader = DataLoader(Images(), batch_size=4)
+            net = Net().to(device)
+            for step, (images, labels) in enumerate(loader):
+                images.to(device)
+                labels.cuda(non_blocking=True)
+                loss = net(images, labels)
+            """,
+            why="a batch of a loader",
+            lines=(11, 12),
+            fixed="""
+            import torch
+            from torch.utils.data import DataLoader
+
+            from data import Images
+            from networks import Net
+
+            device = torch.device("cuda")
+            loader = DataLoader(Images(), batch_size=4)
+            net = Net().to(device)
+            for step, (images, labels) in enumerate(loader):
+                images = images.to(device)
+                labels = labels.cuda(non_blocking=True)
+                loss = net(images, labels)
+            """,
+        ),
+        Example(
+            """
+            from typing import Optional
+
+            import torch
+            from torch import Tensor
+
+
+            def one(x: torch.Tensor, device):
+                x.to(device)
+                return x
+
+
+            def two(mask: Optional[Tensor], y: "torch.Tensor", device):
+                mask.to(device)
+                y.to(device)
+                return mask, y
+            """,
+            why="annotated",
+            lines=(8, 13, 14),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def evaluate(net, loader, device):
+                for images, labels in loader:
+                    images.to(device)
+                    images = images.view(-1, 784)
+                    net(images)
+
+
+            def embed(encoder, image, device):
+                emb = encoder(image)["embeds"]
+                emb = emb.repeat_interleave(2, dim=0)
+                emb.to(device=device)
+                return emb
+            """,
+            why="used as only tensors can be",
+            lines=(6, 14),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def sample(model, tokenizer, scheduler, text, device):
+                inputs = tokenizer(text, return_tensors="pt")
+                inputs["input_ids"].to(device)
+                scheduler.set_timesteps(10)
+                scheduler.timesteps.to(device)
+                ids = model.generate(**inputs)
+                ids.to(device)
+                return ids
+            """,
+            why="what libraries promise to be tensors",
+            lines=(6, 8, 10),
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Noise:
+                def __init__(self):
+                    self.base = torch.randn(4)
+
+                def move(self, device):
+                    self.base.to(device)
+            """,
+            why="an attribute",
+            lines=(9,),
+            fixed="""
+            import torch
+
+
+            class Noise:
+                def __init__(self):
+                    self.base = torch.randn(4)
+
+                def move(self, device):
+                    self.base = self.base.to(device)
+            """,
+        ),
+    )
+    valid = (
+        Example(
+            """
+            import torch
+
+            model = torch.nn.Linear(2, 2)
+            model.to("cuda")
+            model.cuda()
+            x = torch.zeros(2).to("cuda")
+            x = x.to("cuda")
+            torch.zeros(1).cuda()
+            """,
+            why="a module, results that are used, and one that wakes the device up",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def run(pipe, tokenizer, batch, models, text, device):
+                pipe.to(device)
+                inputs = tokenizer(text, return_tensors="pt")
+                inputs.to(device)
+                batch.to(device)
+                models["unet"].to(device)
+                for model in models.values():
+                    model.to(device)
+                for data in batch:
+                    data.to(device)
+                    torch.view_as_real(data.x)
+            """,
+            why="pipelines, encodings and batches",
+        ),
+        Example(
+            """
+            import torch
+            from torch.utils.data import DataLoader
+
+            from data import Graphs, collate
+
+            loader = DataLoader(Graphs(), collate_fn=collate)
+            for graph, label in loader:
+                graph.to("cuda")
+            for batch in DataLoader(Graphs()):
+                batch.to("cuda")
+            """,
+            why="batches that may be anything",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def run(x, net):
+                x = torch.zeros(2)
+                x = net
+                x.to("cuda")
+            """,
+            why="the name is bound to something else",
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Holder:
+                def __init__(self, net):
+                    self.part = torch.zeros(2)
+                    if net:
+                        self.part = net
+
+                def move(self, device):
+                    self.part.to(device)
+            """,
+            why="an attribute that may be a module",
+        ),
+    )
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each tensor that is moved in vain.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a statement.
+        """
+        import libcst as cst
+
+        from lint_rules.tree import walk
+
+        attributes = _Attributes(context)
+        functions = (node for node in walk(context.tree) if isinstance(node, cst.FunctionDef))
+        bodies: list[cst.FunctionDef | cst.Module] = [context.tree, *functions]
+        for body in bodies:
+            block = _Block(body, context, attributes)
+            for call, target in block.moves():
+                if block.is_tensor(target, call):
+                    yield context.finding(
+                        self,
+                        call,
+                        "the tensor stays where it is, for `to()`, `cuda()` and `cpu()` give a new one; "
+                        "assign the result",
+                        _fix(call, target, block, context),
+                    )
+
+
+class _Attributes:
+    """What the classes of a file assign to attributes of `self`."""
+
+    def __init__(self, context: Context) -> None:
+        import libcst as cst
+
+        from lint_rules.tree import dotted, walk
+
+        self._context = context
+        self._values: dict[str, list[tuple[cst.BaseExpression, Scope]]] = {}
+        for function in walk(context.tree):
+            if isinstance(function, cst.FunctionDef):
+                for node in walk(function.body):
+                    if isinstance(node, cst.Assign):
+                        for target in node.targets:
+                            name = dotted(target.target)
+                            if name and name.startswith("self."):
+                                self._values.setdefault(name, []).append((node.value, context.names.scope(function)))
+
+    def is_tensor(self, name: str) -> bool:
+        """Tell whether an attribute is given nothing but tensors made by torch."""
+        values = self._values.get(name, [])
+        return bool(values) and all(_makes_tensor(value, scope, self._context) for value, scope in values)
+
+
+class _Block:
+    """The code of one function, or of the module outside its functions."""
+
+    def __init__(self, body: cst.FunctionDef | cst.Module, context: Context, attributes: _Attributes) -> None:
+        import libcst as cst
+
+        from lint_rules.evidence import own
+
+        self.scope = context.names.scope(body)
+        self._context = context
+        self._attributes = attributes
+        self._nodes = list(own(body.body if isinstance(body, cst.FunctionDef) else body))
+        self._order = {node: number for number, node in enumerate(self._nodes)}
+        self._parameters = body.params if isinstance(body, cst.FunctionDef) else None
+
+    def moves(self) -> Iterator[tuple[cst.Call, cst.BaseExpression]]:
+        """Yield the statements that move something, and what they move."""
+        import libcst as cst
+
+        for node in self._nodes:
+            if isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
+                function = node.value.func
+                if isinstance(function, cst.Attribute) and function.attr.value in _MOVES:
+                    yield node.value, function.value
+
+    def is_tensor(self, target: cst.BaseExpression, call: cst.Call) -> bool:
+        """Tell whether what is moved is a tensor for certain."""
+        import libcst as cst
+
+        from lint_rules.tree import dotted, text_of
+
+        if isinstance(target, cst.Name):
+            return self._is_tensor_name(target.value, self._order[call])
+        if isinstance(target, cst.Subscript) and isinstance(target.slice[0].slice, cst.Index):
+            return text_of(target.slice[0].slice.value) in _TENSOR_KEYS
+        if isinstance(target, cst.Attribute):
+            if target.attr.value == "timesteps":
+                return self._sets_timesteps(dotted(target.value))
+            return target.attr.value in _TENSOR_KEYS or self._attributes.is_tensor(dotted(target) or "")
+        return False
+
+    def _sets_timesteps(self, scheduler: str | None) -> bool:
+        import libcst as cst
+
+        from lint_rules.tree import dotted
+
+        called = {dotted(node.func) for node in self._nodes if isinstance(node, cst.Call)}
+        return scheduler is not None and f"{scheduler}.set_timesteps" in called
+
+    def _is_tensor_name(self, name: str, place: int) -> bool:
+        """Judge a name by what it was bound to last, or else by what is done with it."""
+        bindings = [(order, proven) for order, proven in self._bindings(name) if order < place]
+        if not bindings:
+            return False
+        proven = max(bindings, key=lambda binding: binding[0])[1]
+        if proven is not None:
+            return proven
+        return self._is_used_as_tensor(name, bindings)
+
+    def _bindings(self, name: str) -> Iterator[tuple[int, bool | None]]:
+        """Yield where a name is bound, and whether that shows that it is a tensor; None where it shows nothing."""
+        import libcst as cst
+
+        params = self._parameters
+        for param in (*params.posonly_params, *params.params, *params.kwonly_params) if params else ():
+            if param.name.value == name:
+                yield -1, (param.annotation is not None and self._is_type(param.annotation.annotation)) or None
+        for order, node in enumerate(self._nodes):
+            if isinstance(node, cst.Assign):
+                for target in node.targets:
+                    if isinstance(target.target, cst.Name) and target.target.value == name:
+                        yield order, self._shows(node.value)
+                    elif _names_in(target.target, name):
+                        yield order, None
+            elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
+                yield order, self._is_type(node.annotation.annotation) or None
+            elif isinstance(node, cst.For) and _names_in(node.target, name):
+                yield order, self._is_batch(node) or None
+            elif isinstance(node, cst.AsName) and _names_in(node.name, name):
+                yield order, False
+
+    def _shows(self, value: cst.BaseExpression) -> bool | None:
+        import libcst as cst
+
+        if _makes_tensor(value, self.scope, self._context):
+            return True
+        return False if isinstance(value, (cst.Name, cst.Attribute)) else None
+
+    def _is_used_as_tensor(self, name: str, bindings: Sequence[tuple[int, bool | None]]) -> bool:
+        """Tell whether something is done with a name that only tensors allow; only if it always is the same thing."""
+        import libcst as cst
+
+        if len(bindings) > 1:
+            return False
+        for node in self._nodes:
+            if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+                function = node.func
+                if function.attr.value in _ONLY_TENSORS and _names_in(function.value, name):
+                    return True
+        return False
+
+    def _is_type(self, annotation: cst.BaseExpression) -> bool:
+        import libcst as cst
+
+        from lint_rules.tree import dotted, text_of
+
+        if isinstance(annotation, cst.SimpleString):
+            return text_of(annotation) in {"torch.Tensor", "Tensor"}
+        if isinstance(annotation, cst.BinaryOperation):
+            return all(self._is_type(side) for side in (annotation.left, annotation.right) if dotted(side) != "None")
+        if isinstance(annotation, cst.Subscript):
+            name = self._context.names.resolve(annotation.value, self.scope)
+            index = annotation.slice[0].slice
+            return name == "typing.Optional" and isinstance(index, cst.Index) and self._is_type(index.value)
+        return _TENSOR_TYPES.match(self._context.names.resolve(annotation, self.scope) or "") is not None
+
+    def _is_batch(self, loop: cst.For) -> bool:
+        """Tell whether a loop unpacks what a `DataLoader` collates in its own way."""
+        import libcst as cst
+
+        names = self._context.names
+        iterated: cst.BaseExpression = loop.iter
+        target: cst.BaseExpression = loop.target
+        if isinstance(iterated, cst.Call) and names.resolve(iterated.func, self.scope) == "builtins.enumerate":
+            iterated = iterated.args[0].value if iterated.args else iterated
+            if not isinstance(target, cst.Tuple) or len(target.elements) <= 1:
+                return False
+            target = target.elements[1].value
+        if not isinstance(target, (cst.Tuple, cst.List)):
+            return False
+        if isinstance(iterated, cst.Name):
+            owner = self.scope.owner(iterated.value)
+            bound = owner.bindings.get(iterated.value, []) if owner else []
+            made = bound[0] if len(bound) == 1 else None
+        else:
+            made = iterated
+        if not isinstance(made, cst.Call) or any(arg.star or _collates(arg) for arg in made.args):
+            return False
+        return names.resolve(made.func, self.scope) == _LOADER
+
+
+def _collates(arg: cst.Arg) -> bool:
+    return arg.keyword is not None and arg.keyword.value == "collate_fn"
+
+
+def _names_in(target: cst.CSTNode, name: str) -> bool:
+    """Tell whether a target binds a name."""
+    import libcst as cst
+
+    if isinstance(target, (cst.Tuple, cst.List)):
+        return any(_names_in(element.value, name) for element in target.elements)
+    return isinstance(target, cst.Name) and target.value == name
+
+
+def _makes_tensor(value: cst.BaseExpression, scope: Scope, context: Context) -> bool:
+    """Tell whether an expression gives a tensor for certain, provided that it has a method `to` at all."""
+    import libcst as cst
+
+    if not isinstance(value, cst.Call):
+        return False
+    name = context.names.resolve(value.func, scope)
+    if name is not None:
+        return _MAKES.match(name) is not None
+    if not isinstance(value.func, cst.Attribute):
+        return False
+    method = value.func.attr.value
+    if method in _ONLY_TENSORS and method not in {"item", "numel"}:
+        return True
+    if method == "generate":
+        return bool(value.args)
+    return method in {*_MOVES, "float", "long", "clone", "detach"} and _makes_tensor(value.func.value, scope, context)
+
+
+def _fix(call: cst.Call, target: cst.BaseExpression, block: _Block, context: Context) -> Fix | None:
+    import libcst as cst
+
+    if isinstance(target, cst.Name) and target.value not in block.scope.bindings:
+        return None
+    line, column, _, _ = context.span(call)
+    return Fix((Edit(line, column, line, column, f"{context.tree.code_for_node(target)} = "),), safe=True)
