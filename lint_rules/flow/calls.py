@@ -1,0 +1,388 @@
+"""Calls: what is known of a function by its dotted name, and of a method by what it is called on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from lint_rules import knowledge
+from lint_rules.flow.functions import NONE, Functions
+from lint_rules.flow.machine import ITEM, NOTHING, Made
+from lint_rules.objects import Frame, Kind, Mode, Thing, Training, Values
+from lint_rules.tree import dotted, method_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_SHALLOW = frozenset({"builtins.dict", "collections.OrderedDict", "copy.copy"})
+_STATE_METHODS = frozenset({"state_dict", "buffers", "named_buffers"})
+_MODE_METHODS = frozenset({"eval", "train", *knowledge.RETURNS_SELF})
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One call as it is being followed."""
+
+    node: cst.Call
+    frame: Frame
+    receivers: Values
+    arguments: list[Values]
+
+    @property
+    def given(self) -> Values:
+        """Everything that is passed."""
+        return frozenset().union(*self.arguments)
+
+
+class Calls(Functions):
+    """Follows calls, into this file or by the tables of `lint_rules.knowledge`."""
+
+    def _apply(self, functions: Values, site: Site) -> Values:
+        """Call what was found to be called."""
+        results: Values = NOTHING
+        for function in functions:
+            definition = function.definition
+            if function.kind is Kind.FUNCTION and isinstance(definition, (cst.FunctionDef, cst.Lambda)):
+                results |= self._follow(function, site.node, site.arguments, site.frame)
+            elif function.kind is Kind.CLASS and isinstance(definition, cst.ClassDef):
+                results |= self._instance(function, site.node, site.arguments, site.frame)
+            else:
+                results |= self._unknown_call(function, site)
+        return results
+
+    def _unknown_call(self, function: Thing, site: Site) -> Values:
+        """Call something outside the file: a module runs, anything else may do what it likes with its arguments."""
+        imported = function.kind is Kind.REFERENCE
+        name = function.made_by if imported else (dotted(site.node.func) or "")
+        last = name.rpartition(".")[2]
+        given = site.given
+        if not self._expecting_error:
+            self.called.add(function)
+        if not imported and (not isinstance(site.node.func, cst.Attribute) or self._is_followed(function)):
+            self._use(function, site.node)
+        if knowledge.TRAINERS.search(name):
+            trained = self._deps(given | ({function.owner} if function.owner else set()))
+            self._train(trained)
+            self._stepped(trained)
+        if not self._neutral(name):
+            self._escape(given)
+        modules = any(self._is_followed(thing) for thing in self._reach(given))
+        birth = Training.DEFAULT
+        if knowledge.EVALUATED.search(name) or (modules and not last[:1].isupper()):
+            birth = Training.UNKNOWN
+        kind = Kind.OPTIMIZER if knowledge.OPTIMIZERS.search(name) else Kind.UNKNOWN
+        deps = self._deps(given | site.receivers | {function})
+        return self._create(site.node, site.frame, Made(kind, birth, name, deps))
+
+    def _neutral(self, name: str) -> bool:
+        return bool(knowledge.NEUTRAL.match(name)) and not knowledge.MODE_KEEPERS_EXCEPT.match(name)
+
+    def _known(self, name: str, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        """Call something imported that the tables know; None if they do not."""
+        handler = self._FUNCTIONS.get(name)
+        if handler is not None and not (name == "copy.copy" and all_are(arguments[0], Kind.STATE)):
+            return handler(self, node, arguments, frame)
+        if name in knowledge.TEXT:
+            return self._make(node, frame, Kind.TEXT)
+        if name in _SHALLOW and len(arguments) == 1 and all_are(arguments[0], Kind.STATE):
+            return arguments[0]
+        if knowledge.WRAPPERS.match(name) and arguments:
+            self._modules |= arguments[0]
+            return arguments[0]
+        if name.startswith("torch.nn.") and name.rpartition(".")[2][:1].isupper():
+            (made,) = self._create(node, frame, Made(Kind.MODULE, Training.DEFAULT, name))
+            self._state.set_attribute(made, ITEM, frozenset().union(*arguments))
+            return frozenset({made})
+        return None
+
+    def _torch_load(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
+        self._clock += 1
+        (made,) = self._make(node, frame, Kind.LOADED)
+        made.made_by = "torch.load"
+        made.born = self._clock
+        mode = Mode(self._pickled, node, self._clock, self._run, self._state.facts)
+        self._state.modes[made] = frozenset({mode})
+        return frozenset({made})
+
+    def _torch_save(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        """Note whether a whole module is saved in another mode than it was made in: loading gives that mode back."""
+        modules = [thing for thing in (arguments[0] if arguments else ()) if thing in self._modules]
+        if any(mode.training is not Training.DEFAULT for thing in modules for mode in self._modes(thing)):
+            self._pickled = Training.UNKNOWN
+        return self._make(node, frame)
+
+    def _text_list(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
+        return self._texts(node, frame)
+
+    def _same(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        return arguments[0] if arguments else self._make(node, frame, Kind.COLLECTION)
+
+    def _one(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        positional = [arg for arg in node.args if not arg.keyword]
+        return self._items(arguments[0], node, frame) if len(positional) == 1 else None
+
+    def _enumerate(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        return self._collection(node, frame, self._items(arguments[0], node, frame), paired=True) if arguments else None
+
+    def _zip(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        if any(arg.star for arg in node.args):
+            return None
+        (row,) = self._make(node, frame, Kind.COLLECTION, tag="row")
+        for number, (arg, values) in enumerate(zip(node.args, arguments, strict=True)):
+            self._state.set_attribute(row, f"[{number}]", self._items(values, arg, frame))
+        return self._collection(node, frame, frozenset({row}))
+
+    def _module_method(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        """Call `torch.nn.Module.eval(net)` or `.train(net, mode)`."""
+        is_eval = method_of(node) == "eval"
+        self._set_mode(arguments[0] if arguments else NOTHING, Training.EVAL if is_eval else Training.UNKNOWN)
+        return arguments[0] if arguments else self._make(node, frame)
+
+    def _copy(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        return self._copied(arguments[0], node, frame) if arguments else None
+
+    def _trace(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        for thing in arguments[0] if arguments else ():
+            self._use(thing, node)
+        return self._make(node, frame)
+
+    def _exit(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
+        self._state.live = False
+        return self._make(node, frame)
+
+    def _parser(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
+        return self._make(node, frame, Kind.PARSER)
+
+    def _gradients(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        deps = self._deps(frozenset().union(*arguments))
+        self._train(deps, anything=True)
+        self._graded = deps
+        return self._make(node, frame, deps=deps)
+
+    _FUNCTIONS: ClassVar[dict[str, Callable[..., Values | None]]] = {
+        **dict.fromkeys(knowledge.LOAD, _torch_load),
+        **dict.fromkeys(knowledge.TEXT_COLLECTIONS, _text_list),
+        **dict.fromkeys(knowledge.SAME_ELEMENTS, _same),
+        **dict.fromkeys(knowledge.ONE_ELEMENT, _one),
+        **dict.fromkeys(knowledge.COPIERS, _copy),
+        **dict.fromkeys(knowledge.TRACERS, _trace),
+        **dict.fromkeys(knowledge.EXITS, _exit),
+        **dict.fromkeys(("torch.autograd.backward", "torch.autograd.grad"), _gradients),
+        "builtins.enumerate": _enumerate,
+        "builtins.zip": _zip,
+        "torch.nn.Module.eval": _module_method,
+        "torch.nn.Module.train": _module_method,
+        "torch.save": _torch_save,
+        "argparse.ArgumentParser": _parser,
+    }
+
+    def _called_method(
+        self, method: str, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
+    ) -> Values | None:
+        """Call a method by what its name means on modules, optimizers, losses, texts and containers."""
+        own = [each for each in receivers if self.defines(each, method)]
+        if own and not (method in _MODE_METHODS and all(each.kind is Kind.MODULE for each in own)):
+            return None
+        handler = self._METHODS.get(method)
+        values = handler(self, node, receivers, arguments, frame) if handler is not None else None
+        if values is not None:
+            return values
+        if _gives_itself(method, receivers):
+            return receivers
+        if method in knowledge.WEIGHT_METHODS or method in _STATE_METHODS:
+            return self._weights(node, receivers, frame)
+        if method in knowledge.PART_METHODS and not node.args:
+            return self._collection(node, frame, self._somewhere_in(receivers), paired=method.startswith("named_"))
+        if all_are(receivers, Kind.TEXT):
+            if method in knowledge.TEXT_METHODS:
+                return self._make(node, frame, Kind.TEXT)
+            return self._texts(node, frame) if method in knowledge.TEXT_LIST_METHODS else self._make(node, frame)
+        if any(each.kind is Kind.COLLECTION for each in receivers):
+            return self._container(method, node, receivers, arguments, frame)
+        if knowledge.INFERENCE.match(method):
+            for each in receivers:
+                self._use(each, node)
+            return self._make(node, frame, deps=self._deps(receivers | frozenset().union(*arguments)) | receivers)
+        return None
+
+    def _weights(self, node: cst.Call, receivers: Values, frame: Frame) -> Values:
+        self._modules |= receivers
+        deps = self._deps(receivers) | receivers
+        if method_of(node) != "state_dict":
+            return self._make(node, frame, deps=deps)
+        made = self._make(node, frame, Kind.STATE, deps)
+        self._keep(node, made, receivers)
+        return made
+
+    def _container(
+        self, method: str, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
+    ) -> Values | None:
+        if method in {"append", "add", "insert", "extend", "update", "setdefault"} and arguments:
+            values = arguments[-1]
+            if method in {"extend", "update"}:
+                values = self._items(values, node, frame)
+            for each in receivers:
+                self._state.add_attribute(each, ITEM, values)
+                self._keep_in(each, values)
+            return frozenset({NONE})
+        if method in {"values", "copy"}:
+            return receivers
+        if method == "items":
+            return self._collection(node, frame, self._items(receivers, node, frame), paired=True)
+        if method in {"get", "pop", "popitem"}:
+            key = text_of(node.args[0].value) if node.args else None
+            named = [self._state.attribute(each, f"[{key!r}]") for each in receivers] if key else []
+            if named and all(named):
+                return frozenset().union(*(values for values in named if values))
+            return self._items(receivers, node, frame)
+        return self._make(node, frame, deps=self._deps(receivers))
+
+    def _load_state(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        source = arguments[0] if arguments else NOTHING
+        by_hand = bool(node.args) and isinstance(node.args[0].value, cst.Dict)
+        from_live = by_hand or (bool(source) and all(self._is_live(each) for each in source))
+        self._clock += 1
+        for thing in receivers:
+            self._modules.add(thing)
+            if thing.kind is Kind.OPTIMIZER:
+                self._train(thing.deps)
+            if from_live:
+                continue
+            old = self._modes(thing)
+            facts = self._state.facts
+            new = frozenset(Mode(mode.training, node, self._clock, self._run, mode.facts | facts) for mode in old)
+            self._state.modes[thing] = new if len(receivers) == 1 else old | new
+        result = self._make(node, frame)
+        self.results |= dict.fromkeys(result, node)
+        return result
+
+    def _is_live(self, state: Thing) -> bool:
+        """Tell whether a state is that of a module of this program, with nothing merged into it from elsewhere."""
+        stored = state in self._updated or any(each.kind is Kind.LOADED for each in state.deps)
+        return state.kind is Kind.STATE and not stored
+
+    def _update(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values | None:
+        states = {each for each in receivers if each.kind is Kind.STATE}
+        self._updated |= states
+        return self._make(node, frame) if states and arguments else None
+
+    def _eval(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        if arguments:  # pandas and friends: a module's eval takes nothing
+            return self._make(node, frame)
+        self._set_mode(receivers, Training.EVAL)
+        return receivers
+
+    def _train_mode(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        if not arguments:
+            self._set_mode(receivers, Training.TRAIN)
+            self._train(receivers)
+            return receivers
+        mode = dotted(node.args[0].value)
+        if mode == "False":
+            self._set_mode(receivers, Training.EVAL)
+        elif mode == "True":
+            self._set_mode(receivers, Training.TRAIN)
+            self._train(receivers)
+        else:
+            given: Values = frozenset().union(*arguments)
+            self._set_mode(receivers, Training.UNKNOWN)
+            self._train(self._deps(given | receivers))
+            self._escape(given)
+        return receivers | self._make(node, frame, deps=self._deps(receivers))
+
+    def _backward(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        deps = self._deps(receivers | frozenset().union(*arguments))
+        self._train(deps, anything=True)
+        self._graded = deps
+        return self._make(node, frame)
+
+    def _step(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
+        optimizer = any(each.kind is Kind.OPTIMIZER for each in receivers)
+        spelled = dotted(node.func) or ""
+        named = bool(knowledge.OPTIMIZER_NAMES.search(spelled.rpartition(".")[0]))
+        deps = self._deps(receivers | (frozenset().union(*arguments) if named else NOTHING))
+        if optimizer or named:
+            self._train(deps, anything=True)
+            if method_of(node) == "step":
+                self._stepped(deps)
+        return self._make(node, frame, deps=deps | self._deps(frozenset().union(*arguments)))
+
+    def _apply_to_parts(
+        self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
+    ) -> Values | None:
+        functions = [each for each in frozenset().union(*arguments) if each.kind is Kind.FUNCTION]
+        if functions and len(node.args) == 1 and not all_are(receivers, Kind.COLLECTION):
+            parts = self._somewhere_in(receivers)
+            self._apply(frozenset(functions), Site(node, frame, receivers, [parts]))
+        return None
+
+    def _add_option(self, node: cst.Call, receivers: Values, _arguments: list[Values], frame: Frame) -> Values:
+        options = {arg.keyword.value: arg.value for arg in node.args if arg.keyword}
+        flags = [flag for arg in node.args if not arg.keyword and (flag := text_of(arg.value))]
+        dest = text_of(options["dest"]) if "dest" in options else None
+        long = [flag for flag in flags if flag.startswith("--")]
+        name = dest or (long or flags or [""])[0].lstrip("-").replace("-", "_")
+        kind_of = options.get("type")
+        textual = (
+            ("type" not in options or (kind_of is not None and self._is_textual(kind_of, frame.scope)))
+            and "action" not in options
+            and "nargs" not in options
+        )
+        if "default" in options:
+            default = self._value(options["default"], frame)
+            textual = textual and all(value.kind in {Kind.TEXT, Kind.NONE} for value in default)
+        for parser in receivers:
+            if name:
+                self._options[parser][name] = self._make(node, frame, Kind.TEXT if textual else Kind.UNKNOWN)
+        return self._make(node, frame, tag="action")
+
+    def _parse_options(
+        self, node: cst.Call, receivers: Values, _arguments: list[Values], frame: Frame
+    ) -> Values | None:
+        parsers = [each for each in receivers if each.kind is Kind.PARSER]
+        if len(parsers) != 1:
+            return None
+        (made,) = self._make(node, frame, Kind.OPTIONS)
+        made.owner = parsers[0]
+        if method_of(node) == "parse_args":
+            return frozenset({made})
+        (pair,) = self._make(node, frame, Kind.COLLECTION, tag="pair")
+        self._state.set_attribute(pair, "[0]", frozenset({made}))
+        self._state.set_attribute(pair, "[1]", self._make(node, frame, tag="rest"))
+        return frozenset({pair})
+
+    def _option_group(
+        self, _node: cst.Call, receivers: Values, _arguments: list[Values], _frame: Frame
+    ) -> Values | None:
+        return receivers if all(each.kind is Kind.PARSER for each in receivers) else None
+
+    _METHODS: ClassVar[dict[str, Callable[..., Values | None]]] = {
+        "load_state_dict": _load_state,
+        "update": _update,
+        "apply": _apply_to_parts,
+        "eval": _eval,
+        "train": _train_mode,
+        "backward": _backward,
+        "manual_backward": _backward,
+        "step": _step,
+        "zero_grad": _step,
+        "add_argument": _add_option,
+        "parse_args": _parse_options,
+        "parse_known_args": _parse_options,
+        "add_argument_group": _option_group,
+    }
+
+
+def all_are(values: Values, kind: Kind) -> bool:
+    """Tell whether there is something, and all of it of one kind."""
+    return bool(values) and all(value.kind is kind for value in values)
+
+
+def _gives_itself(method: str, receivers: Values) -> bool:
+    """Tell whether a method gives what it is called on: moved at most, or a copy with the same tensors."""
+    if method in knowledge.RETURNS_SELF:
+        return not all_are(receivers, Kind.TEXT)
+    return method == "copy" and all_are(receivers, Kind.STATE)

@@ -1,0 +1,269 @@
+"""Expressions: what each may give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from lint_rules import knowledge
+from lint_rules.flow.calls import Calls, Site, all_are
+from lint_rules.flow.conditions import index_of
+from lint_rules.flow.functions import NONE
+from lint_rules.flow.machine import ITEM, NOTHING, ExhaustedError
+from lint_rules.objects import Frame, Kind, Thing, Values
+from lint_rules.tree import children, dotted, method_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_STEPS = 22_000  # expressions in one file; a file that takes more is left alone
+_CONSTANTS = {
+    "None": NONE,
+    "True": Thing(Kind.UNKNOWN, constant="True"),
+    "False": Thing(Kind.UNKNOWN, constant="False"),
+}
+
+
+class Expressions(Calls):
+    """Follows expressions."""
+
+    def _value(self, node: cst.BaseExpression, frame: Frame) -> Values:
+        """Follow an expression and say what it may be; never empty."""
+        self._steps += 1
+        if self._steps > _STEPS:
+            raise ExhaustedError
+        handler = self._EXPRESSIONS.get(type(node))
+        values: Values = handler(self, node, frame) if handler is not None else self._anything(node, frame)
+        return values or self._make(node, frame, tag="nothing")
+
+    def _anything(self, node: cst.CSTNode, frame: Frame) -> Values:
+        """Follow what is inside an expression of which nothing else is known."""
+        return self._make(node, frame, deps=self._deps(self._inside(node, frame)))
+
+    def _inside(self, node: cst.CSTNode, frame: Frame) -> Values:
+        found: Values = NOTHING
+        for child in children(node):
+            found |= self._value(child, frame) if isinstance(child, cst.BaseExpression) else self._inside(child, frame)
+        return found
+
+    def _name(self, node: cst.Name, frame: Frame) -> Values:
+        if node.value in _CONSTANTS:
+            return frozenset({_CONSTANTS[node.value]})
+        walker: Frame | None = frame
+        while walker is not None:
+            outer = walker.scope.outer.get(node.value)
+            known = self._state.variable(walker.number, node.value) if outer is None else None
+            if known is not None:
+                return known
+            walker = walker.parent
+        name = self._names.resolve(node, frame.scope)
+        return self._reference(name) if name else self._shared(("free", node.value), Kind.UNKNOWN)
+
+    def _attribute_of(self, node: cst.Attribute, frame: Frame) -> Values:
+        name = self._names.resolve(node, frame.scope)
+        if name is not None:
+            return self._reference(name)
+        bases = self._value(node.value, frame)
+        return frozenset().union(*(self._attribute(base, node.attr.value, frame) for base in bases))
+
+    def _attribute(self, base: Thing, name: str, frame: Frame) -> Values:
+        stored = self._state.attribute(base, name)
+        if stored is not None:
+            return stored
+        if base.kind is Kind.TEXT:
+            kind = Kind.TEXT if name in knowledge.TEXT_PROPERTIES else Kind.UNKNOWN
+            return self._shared(("text", name), kind)
+        if base.kind is Kind.OPTIONS and base.owner is not None and name in self._options[base.owner]:
+            return self._options[base.owner][name]
+        if base.kind is Kind.REFERENCE:
+            return self._reference(f"{base.made_by}.{name}")
+        if name == "module" and base in self._modules:
+            return frozenset({base})
+        if base.definition is not None and isinstance(base.definition, cst.ClassDef):
+            method = self._methods(base.definition).get(name)
+            if method is not None:
+                return self._method(base, method, frame)
+            text = self._class_text(base.definition, name)
+            if text is not None:
+                return text
+        return frozenset({self._part(base, name)})
+
+    def _class_text(self, definition: cst.ClassDef, name: str) -> Values | None:
+        """Give a text that a class of this file sets for its instances and that nothing sets again."""
+        values = self._state.variable(self._top.number, definition.name.value) or NOTHING
+        found: Values = frozenset().union(*(self._state.attribute(each, name) or NOTHING for each in values))
+        again = name in self._names.assigned_attributes
+        return found if all_are(found, Kind.TEXT) and not again else None
+
+    def _method(self, base: Thing, method: cst.FunctionDef, frame: Frame) -> Values:
+        marks = {dotted(decorator.decorator) for decorator in method.decorators}
+        bound = None if base.kind is Kind.CLASS or "staticmethod" in marks else base
+        key = ("method", method, bound)
+        if key not in self._things:
+            self._things[key] = Thing(Kind.FUNCTION, definition=method, frame=base.frame or self._top, bound=bound)
+        function = self._things[key]
+        if marks & {"property", "cached_property", "functools.cached_property"}:
+            return self._enter(function, method, (), {}, ("property", method, frame.number))
+        return frozenset({function})
+
+    def _text(self, node: cst.BaseString, frame: Frame) -> Values:
+        if isinstance(node, cst.FormattedString):
+            self._inside(node, frame)
+        binary = isinstance(node, cst.SimpleString) and "b" in node.prefix
+        (made,) = self._make(node, frame, Kind.UNKNOWN if binary else Kind.TEXT)
+        if isinstance(node, cst.SimpleString):
+            made.constant = node.value
+        return frozenset({made})
+
+    def _number_of(self, node: cst.Integer, frame: Frame) -> Values:
+        (made,) = self._make(node, frame)
+        made.constant = node.value
+        return frozenset({made})
+
+    def _binary(self, node: cst.BinaryOperation, frame: Frame) -> Values:
+        left, right = self._value(node.left, frame), self._value(node.right, frame)
+        text = (
+            (isinstance(node.operator, cst.Add) and (all_are(left, Kind.TEXT) or all_are(right, Kind.TEXT)))
+            or (isinstance(node.operator, cst.Divide) and (all_are(left, Kind.TEXT) or all_are(right, Kind.TEXT)))
+            or (isinstance(node.operator, cst.Modulo) and all_are(left, Kind.TEXT))
+        )
+        return self._make(node, frame, Kind.TEXT if text else Kind.UNKNOWN, self._deps(left | right))
+
+    def _choice(self, node: cst.IfExp, frame: Frame) -> Values:
+        self._value(node.test, frame)
+        return self._value(node.body, frame) | self._value(node.orelse, frame)
+
+    def _either(self, node: cst.BooleanOperation, frame: Frame) -> Values:
+        return self._value(node.left, frame) | self._value(node.right, frame)
+
+    def _walrus(self, node: cst.NamedExpr, frame: Frame) -> Values:
+        values = self._value(node.value, frame)
+        self._assign(node.target, values, frame)
+        return values
+
+    def _await(self, node: cst.Await, frame: Frame) -> Values:
+        return self._value(node.expression, frame)
+
+    def _lambda(self, node: cst.Lambda, frame: Frame) -> Values:
+        return frozenset({self._defined(node, frame, Kind.FUNCTION)})
+
+    def _sequence(self, node: cst.Tuple | cst.List | cst.Set, frame: Frame) -> Values:
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        everything: Values = NOTHING
+        plain = True
+        for number, element in enumerate(node.elements):
+            values = self._value(element.value, frame)
+            if isinstance(element, cst.StarredElement):
+                plain = False
+                values = self._items(values, element, frame)
+            elif plain:
+                self._state.set_attribute(made, f"[{number}]", values)
+            everything |= values
+        self._state.set_attribute(made, ITEM, everything)
+        return frozenset({made})
+
+    def _dict(self, node: cst.Dict, frame: Frame) -> Values:
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        everything: Values = NOTHING
+        for element in node.elements:
+            values = self._value(element.value, frame)
+            if isinstance(element, cst.DictElement):
+                self._value(element.key, frame)
+                key = text_of(element.key)
+                if key is not None:
+                    self._state.set_attribute(made, f"[{key!r}]", values)
+            else:
+                values = self._items(values, element, frame)
+            everything |= values
+        self._state.set_attribute(made, ITEM, everything)
+        return frozenset({made})
+
+    def _comprehension(self, node: cst.BaseSimpleComp | cst.DictComp, frame: Frame) -> Values:
+        inner = Frame(self._number(("comprehension", node, frame.number)), self._names.scope(node), frame)
+        clause: cst.CompFor | None = node.for_in
+        where = frame
+        while clause is not None:
+            items = self._items(self._value(clause.iter, where), clause, frame)
+            where = inner
+            self._assign(clause.target, items, inner)
+            for test in clause.ifs:
+                self._value(test.test, inner)
+            clause = clause.inner_for_in
+        element = node.value if isinstance(node, cst.DictComp) else node.elt
+        values = self._value(element, inner)
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        self._state.set_attribute(made, ITEM, values)
+        return frozenset({made})
+
+    def _subscript(self, node: cst.Subscript, frame: Frame) -> Values:
+        name = self._names.resolve(node.value, frame.scope)
+        bases = self._value(node.value, frame)
+        self._inside(node.slice[0], frame)
+        self._use_states(bases)
+        if name in knowledge.TEXT_COLLECTIONS or name == "os.environ":
+            return self._make(node, frame, Kind.TEXT)
+        found: Values = NOTHING
+        index = index_of(node)
+        for base in bases:
+            exact = self._state.attribute(base, index) if index else None
+            if exact is not None:
+                found |= exact
+            elif base.kind is Kind.TEXT:
+                found |= self._make(node, frame, Kind.TEXT)
+            elif isinstance(node.slice[0].slice, cst.Slice) and base.kind is Kind.COLLECTION:
+                found |= {base}
+            elif (held := self._state.attribute(base, ITEM)) is not None:
+                found |= held
+            else:
+                found |= frozenset({self._part(base, index or ITEM)})
+        return found
+
+    def _call(self, node: cst.Call, frame: Frame) -> Values:
+        name = self._names.resolve(node.func, frame.scope)
+        receivers: Values = NOTHING
+        method = method_of(node) if name is None else None
+        if isinstance(node.func, cst.Attribute):
+            receivers = self._value(node.func.value, frame)
+        arguments = [self._value(arg.value, frame) for arg in node.args]
+        self._record(node, frame, receivers, arguments)
+        if name is not None:
+            values = self._known(name, node, arguments, frame)
+            if values is not None:
+                return values
+        if method is not None:
+            values = self._called_method(method, node, receivers, arguments, frame)
+            if values is not None:
+                return values
+        if isinstance(node.func, cst.Attribute):
+            found: list[Values] = [self._attribute(each, node.func.attr.value, frame) for each in receivers]
+            functions: Values = frozenset().union(*found)
+        else:
+            functions = self._value(node.func, frame)
+        return self._apply(functions, Site(node, frame, receivers, arguments))
+
+    _EXPRESSIONS: ClassVar[dict[type[cst.CSTNode], Callable[..., Values]]] = {
+        cst.Name: _name,
+        cst.Attribute: _attribute_of,
+        cst.SimpleString: _text,
+        cst.FormattedString: _text,
+        cst.ConcatenatedString: _text,
+        cst.Integer: _number_of,
+        cst.BinaryOperation: _binary,
+        cst.IfExp: _choice,
+        cst.BooleanOperation: _either,
+        cst.NamedExpr: _walrus,
+        cst.Await: _await,
+        cst.Lambda: _lambda,
+        cst.Tuple: _sequence,
+        cst.List: _sequence,
+        cst.Set: _sequence,
+        cst.Dict: _dict,
+        cst.ListComp: _comprehension,
+        cst.SetComp: _comprehension,
+        cst.GeneratorExp: _comprehension,
+        cst.DictComp: _comprehension,
+        cst.Subscript: _subscript,
+        cst.Call: _call,
+    }

@@ -1,0 +1,228 @@
+"""Functions and classes of the file itself, which are followed into."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from lint_rules import knowledge
+from lint_rules.flow.conditions import Conditions
+from lint_rules.flow.machine import NOTHING, Made
+from lint_rules.objects import Fact, Frame, Kind, State, Thing, Training, Values
+from lint_rules.tree import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_DEPTH = 5  # calls of this file's functions inside each other
+NONE = Thing(Kind.NONE, constant="None")
+
+
+class Functions(Conditions):
+    """Follows calls into functions, lambdas and classes of this file."""
+
+    def _start(self, state: State) -> None:
+        """Begin a run of its own."""
+        self._run += 1
+        self._state = state.copy()
+
+    def _follow(self, function: Thing, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        """Follow a call into a function of this file."""
+        definition = function.definition
+        positional: list[Values] = []
+        named: dict[str, Values] = {}
+        for arg, values in zip(node.args, arguments, strict=True):
+            if arg.keyword is not None:
+                named[arg.keyword.value] = values
+            elif not arg.star:
+                positional.append(values)
+        followed = len(self._stack) < _DEPTH and definition not in self._stack
+        if isinstance(definition, cst.FunctionDef) and followed and not self._is_generator(definition):
+            return self._enter(function, definition, positional, named, (node, definition, frame.number))
+        if isinstance(definition, cst.Lambda) and followed:
+            return self._enter_lambda(function, definition, positional, named, (node, definition, frame.number))
+        everything: Values = frozenset().union(*arguments)
+        self._escape(everything | ({function.bound} if function.bound else set()))
+        return self._make(node, frame, deps=self._deps(everything))
+
+    def _is_generator(self, definition: cst.FunctionDef) -> bool:
+        known = self._generators.get(definition)
+        if known is None:
+            known = self._generators[definition] = _yields(definition)
+        return known
+
+    def _enter(
+        self,
+        function: Thing,
+        definition: cst.FunctionDef,
+        positional: Sequence[Values],
+        named: dict[str, Values],
+        key: tuple[object, ...],
+    ) -> Values:
+        if definition in self._stack:
+            return self._shared(("recursion", definition), Kind.UNKNOWN)
+        self._entered.add(definition)
+        inner = Frame(self._number(key), self._names.scope(definition), function.frame or self._top, definition)
+        if function.bound is not None:
+            positional = [frozenset({function.bound}), *positional]
+        outside, since = self._state.facts, self._clock
+        inner.called = key[0] != "alone"
+        self._state.facts = self._bind(definition.params, positional, named, inner)
+        self._stack.append(definition)
+        self._statement(definition.body, inner)
+        self._stack.pop()
+        values: Values = NOTHING
+        for returned, state in inner.returned:
+            values |= returned
+            self._state = self._join(self._state, state, since)
+        self._state.facts = outside
+        if inner.nested:
+            self._enter_nested(inner)
+        else:
+            self._state.variables.pop(inner.number, None)
+        return values or frozenset({NONE})
+
+    def _enter_nested(self, frame: Frame) -> None:
+        """Run the functions that a function defines and does not call: it hands them to someone who does."""
+        state = self._state
+        run = self._run
+        for function in frame.nested:
+            definition = function.definition
+            if isinstance(definition, cst.FunctionDef) and definition not in self._entered and state.live:
+                self._start(state)
+                self._enter(function, definition, (), {}, ("alone", definition))
+        self._state, self._run = state, run
+
+    def _enter_lambda(
+        self,
+        function: Thing,
+        definition: cst.Lambda,
+        positional: Sequence[Values],
+        named: dict[str, Values],
+        key: tuple[object, ...],
+    ) -> Values:
+        inner = Frame(self._number(key), self._names.scope(definition), function.frame or self._top, definition)
+        self._bind(definition.params, positional, named, inner)
+        self._stack.append(definition)
+        values = self._value(definition.body, inner)
+        self._stack.pop()
+        return values
+
+    def _bind(
+        self, parameters: cst.Parameters, positional: Sequence[Values], named: dict[str, Values], inner: Frame
+    ) -> frozenset[Fact]:
+        """Bind arguments to parameters, and give the conditions that constant ones decide."""
+        names = {
+            param.name.value for param in (*parameters.params, *parameters.posonly_params, *parameters.kwonly_params)
+        }
+        facts = {fact for fact in self._state.facts if not any(name in fact[0] for name in names)}
+        by_position = [*parameters.posonly_params, *parameters.params]
+        outer = inner.parent or self._top
+        for number, param in enumerate((*by_position, *parameters.kwonly_params)):
+            name = param.name.value
+            textual = param.annotation is not None and self._is_textual(param.annotation.annotation, outer.scope)
+            if number < len(positional) and number < len(by_position):
+                values = positional[number]
+            elif name in named:
+                values = named[name]
+            elif param.default is not None and inner.called:
+                values = self._value(param.default, outer)
+            else:
+                default = self._value(param.default, outer) if param.default is not None else NOTHING
+                unknown = self._make(param, inner, Kind.TEXT if textual else Kind.UNKNOWN)
+                for each in unknown:
+                    each.birth = Training.GIVEN
+                constant = all(value.kind in {Kind.NONE, Kind.TEXT} for value in default)
+                values = unknown if constant or textual else unknown | default
+            if textual and all(value.kind is Kind.UNKNOWN and not value.deps for value in values):
+                values = self._make(param, inner, Kind.TEXT)
+            self._state.set_variable(inner.number, name, values)
+            facts |= _constant_facts(name, values)
+        for star in (parameters.star_arg, parameters.star_kwarg):
+            if isinstance(star, cst.Param):
+                self._state.set_variable(inner.number, star.name.value, self._make(star, inner))
+        return frozenset(facts)
+
+    def _instance(self, definition: Thing, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
+        """Make an object of a class of this file, and follow its `__init__`."""
+        node_of = definition.definition
+        if not isinstance(node_of, cst.ClassDef):
+            return self._make(node, frame)
+        kind = Kind.MODULE if self._is_module(node_of) else Kind.INSTANCE
+        (made,) = self._create(node, frame, Made(kind, Training.DEFAULT, node_of.name.value))
+        made.definition = node_of
+        made.frame = definition.frame
+        init = self._methods(node_of).get("__init__")
+        if init is not None:
+            bound = Thing(Kind.FUNCTION, definition=init, frame=definition.frame, bound=made)
+            self._follow(bound, node, arguments, frame)
+        elif kind is Kind.MODULE:
+            self._escape(frozenset().union(*arguments))
+        return frozenset({made})
+
+    def _methods(self, definition: cst.ClassDef, seen: tuple[cst.ClassDef, ...] = ()) -> dict[str, cst.FunctionDef]:
+        """Give a class's methods, those of its bases in this file included."""
+        found: dict[str, cst.FunctionDef] = {}
+        for base in definition.bases:
+            parent = self._local_class(base.value)
+            if parent is not None and parent not in seen:
+                found |= self._methods(parent, (*seen, definition))
+        for statement in definition.body.body:
+            if isinstance(statement, cst.FunctionDef):
+                found[statement.name.value] = statement
+        return found
+
+    def _local_class(self, node: cst.BaseExpression) -> cst.ClassDef | None:
+        if not isinstance(node, cst.Name):
+            return None
+        values = self._state.variable(self._top.number, node.value) or NOTHING
+        found = [each.definition for each in values if isinstance(each.definition, cst.ClassDef)]
+        return found[0] if len(found) == 1 else None
+
+    def _is_module(self, definition: cst.ClassDef, depth: int = 8) -> bool:
+        """Tell whether a class may be a module: one without bases of unknown origin is none."""
+        for base in definition.bases:
+            value = base.value.value if isinstance(base.value, cst.Subscript) else base.value
+            name = self._names.resolve(value, self._top.scope)
+            if name in knowledge.PLAIN_BASES:
+                continue
+            parent = self._local_class(value)
+            if parent is None or (depth and parent is not definition and self._is_module(parent, depth - 1)):
+                return True
+        return False
+
+    def is_plain_module(self, thing: Thing) -> bool:
+        """Tell whether an object is of a class of this file that inherits from torch's Module and nothing unknown."""
+        return isinstance(thing.definition, cst.ClassDef) and self._derives(thing.definition, ())
+
+    def _derives(self, definition: cst.ClassDef, seen: tuple[cst.ClassDef, ...]) -> bool:
+        bases = [base.value for base in definition.bases]
+        parents = [self._local_class(base) for base in bases]
+        return bool(bases) and all(
+            self._names.resolve(base, self._top.scope) in knowledge.MODULES
+            or (parent is not None and parent not in seen and self._derives(parent, (*seen, definition)))
+            for base, parent in zip(bases, parents, strict=True)
+        )
+
+    def defines(self, thing: Thing, method: str) -> bool:
+        """Tell whether an object is of a class of this file that defines a method."""
+        return isinstance(thing.definition, cst.ClassDef) and method in self._methods(thing.definition)
+
+
+def _constant_facts(name: str, values: Values) -> frozenset[Fact]:
+    """Say what a parameter that is given a constant decides."""
+    constants = {value.constant for value in values}
+    if len(constants) != 1:
+        return frozenset()
+    (constant,) = constants
+    if constant in {"True", "False"}:
+        return frozenset({(name, "", constant == "True")})
+    if constant == "None":
+        return frozenset({(name, "None", True), (name, "", False)})
+    return frozenset({(name, constant, True)}) if constant else frozenset()
+
+
+def _yields(definition: cst.FunctionDef) -> bool:
+    return any(isinstance(node, cst.Yield) for node in walk(definition.body))

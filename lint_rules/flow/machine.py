@@ -1,0 +1,416 @@
+"""What the interpreter works on: objects, the modes that they are in, and the records of what was seen."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from lint_rules import knowledge
+from lint_rules.objects import Fact, Frame, Keep, Kind, Mode, State, Thing, Training, Values, contradicts
+from lint_rules.tree import dotted, method_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lint_rules.names import Names, Scope
+
+_DEPS = 24  # objects that a value remembers to be computed from
+_PARTS = 5  # attributes of attributes
+ITEM = "[]"
+_PARTS_OF = "modules()"
+NOTHING: Values = frozenset()
+_READS = frozenset({"items", "values", "get", "pop"})
+_LOOKS_ONLY = frozenset({"len", "type", "print", "isinstance", "id", "bool"})
+
+
+@dataclass(slots=True)
+class Call:
+    """All that was seen of one call, over every path and every caller.
+
+    Attributes:
+        node: The call.
+        scope: The scope that it stands in.
+        receivers: For a method call, what the method was called on.
+        arguments: What each argument was, in the order of the source.
+    """
+
+    node: cst.Call
+    scope: Scope
+    receivers: set[Thing] = field(default_factory=set)
+    arguments: list[set[Thing]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A module was run.
+
+    Attributes:
+        thing: The module.
+        node: The call that runs it.
+        modes: The states that it may have been in.
+        run: The run that this happened in.
+        order: When, on the interpreter's clock.
+    """
+
+    thing: Thing
+    node: cst.Call
+    modes: frozenset[Mode]
+    run: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a constructor makes."""
+
+    kind: Kind
+    birth: Training
+    name: str
+    deps: Values = NOTHING
+
+
+class ExhaustedError(Exception):
+    """The file takes too many steps."""
+
+
+class Machine(ABC):
+    """The state of the interpreter, and what can be done to objects.
+
+    The layers above add, one on the other: conditions and joins, functions and classes, calls, expressions, statements.
+    """
+
+    def __init__(self, tree: cst.Module, names: Names) -> None:
+        self.calls: dict[cst.Call, Call] = {}
+        self.uses: list[Use] = []
+        self.trained: dict[Thing, int] = {}
+        self.trained_somewhere: dict[int, int] = {}
+        self.results: dict[Thing, cst.Call] = {}
+        self.called: set[Thing] = set()
+        self.evaluated: set[Thing] = set()
+        self.held: set[Thing] = set()
+        self.stepped: dict[Thing, int] = {}
+        self.aliased: dict[cst.Call, None] = {}
+        self.copies: dict[Thing, Thing] = {}
+        self.complete = True
+        self._tree = tree
+        self._names = names
+        self._state = State()
+        self._clock = 0
+        self._run = 0
+        self._steps = 0
+        self._expecting_error = 0
+        self._looping = 0
+        self._graded: frozenset[Thing] = frozenset()
+        self._things: dict[tuple[object, ...], Thing] = {}
+        self._parts: dict[Thing, dict[str, Thing]] = defaultdict(dict)
+        self._modules: set[Thing] = set()
+        self._entered: set[cst.CSTNode] = set()
+        self._stack: list[cst.CSTNode] = []
+        self._frames: dict[tuple[object, ...], int] = {}
+        self._top = Frame(0, names.module)
+        self._pickled = Training.DEFAULT
+        self._facts: dict[cst.BaseExpression, tuple[frozenset[Fact], frozenset[Fact]]] = {}
+        self._generators: dict[cst.FunctionDef, bool] = {}
+        self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
+        self._updated: set[Thing] = set()
+
+    @abstractmethod
+    def _value(self, node: cst.BaseExpression, frame: Frame) -> Values:
+        """Follow an expression and say what it may be; never empty."""
+
+    @abstractmethod
+    def _attribute(self, base: Thing, name: str, frame: Frame) -> Values:
+        """Read an attribute."""
+
+    @abstractmethod
+    def _statement(self, node: cst.CSTNode, frame: Frame) -> None:
+        """Follow a statement."""
+
+    # Modes
+
+    def _modes(self, thing: Thing) -> frozenset[Mode]:
+        """Give the states that a module may be in here."""
+        stored = self._state.modes.get(thing)
+        if stored is not None:
+            return frozenset(mode for mode in stored if not contradicts(mode, self._state.facts))
+        if thing.owner is not None and thing.owner.kind is not Kind.PARSER:
+            return self._modes(thing.owner)
+        return frozenset({Mode(thing.birth)})
+
+    def _use(self, thing: Thing, node: cst.Call) -> None:
+        if self._expecting_error:
+            return
+        self._clock += 1
+        self._modules.add(thing)
+        for each in self._reach(frozenset({thing})) if thing.kind is Kind.MODULE else {thing}:
+            modes = self._modes(each)
+            if any(mode.load for mode in modes):
+                self.uses.append(Use(each, node, modes, self._run, self._clock))
+
+    def _set_mode(self, things: Values, training: Training) -> None:
+        self._clock += 1
+        for thing in things:
+            self._modules.add(thing)
+            if thing.made_by == _PARTS_OF and thing.owner is not None:  # some of its parts, perhaps all
+                self._set_mode(frozenset({thing.owner}), Training.UNKNOWN)
+                self.evaluated.add(thing.owner)
+            for each in {thing, *self._reach(frozenset({thing})), *self._below(thing)}:
+                if training is Training.EVAL:
+                    self.evaluated.add(each)
+                self._state.modes[each] = frozenset(
+                    Mode(training, mode.load, mode.order, mode.run, mode.facts) for mode in self._modes(each)
+                )
+
+    def _train(self, things: Iterable[Thing], *, anything: bool = False) -> None:
+        """Note that modules are trained; where it is not known which, that something in this run is."""
+        self._clock += 1
+        followed = [thing for thing in things if thing in self._modules]
+        for thing in followed:
+            walker: Thing | None = thing
+            while walker is not None:
+                self.trained[walker] = self._clock
+                walker = walker.owner
+            for part in self._below(thing):
+                self.trained[part] = self._clock
+        if anything and not followed:
+            self.trained_somewhere[self._run] = self._clock
+
+    def _forget(self, values: Values) -> None:
+        """Forget the mode of what unknown code made of an object of the same name, such as `net = prepare(net)`."""
+        for thing in values:
+            if thing.birth is Training.DEFAULT and thing.definition is None and thing not in self._state.modes:
+                thing.birth = Training.UNKNOWN
+
+    def _stepped(self, things: Values) -> None:
+        """Note that a training step changed modules: those given, or else those that the last gradients are of."""
+        self._clock += 1
+        known = [thing for thing in things if thing in self._modules and thing.kind is not Kind.OPTIMIZER]
+        for thing in known or [thing for thing in self._graded if thing in self._modules]:
+            walker: Thing | None = thing
+            while walker is not None:
+                self.stepped[walker] = self._clock
+                walker = walker.owner
+            for part in self._below(thing):
+                self.stepped[part] = self._clock
+
+    def _keep(self, node: cst.Call, made: Values, sources: Values) -> None:
+        """Note that a state dict shares its tensors with the module that gave it."""
+        self._clock += 1
+        for thing in made:
+            self._state.kept[thing] = frozenset(Keep(node, source, self._clock) for source in sources)
+
+    def _keep_in(self, container: Thing, values: Values) -> None:
+        """Note that a container holds state dicts besides those that it holds already."""
+        kept = self._state.kept
+        held: frozenset[Keep] = frozenset().union(*(kept.get(each, frozenset()) for each in self._contents(values)))
+        if held:
+            kept[container] = kept.get(container, frozenset()) | held
+
+    def _use_states(self, values: Values) -> None:
+        """Note each state dict that is used after a step has changed the tensors that it shares."""
+        if self._state.kept and not self._expecting_error:
+            for thing in self._contents(values):
+                for keep in self._state.kept.get(thing, ()):
+                    if self.stepped.get(keep.source, 0) > keep.order:
+                        self.aliased[keep.node] = None
+
+    def _contents(self, values: Values) -> set[Thing]:
+        """Give objects with what their containers hold; attributes of other objects are not entered."""
+        found = set(values)
+        level = {value for value in values if value.kind is Kind.COLLECTION}
+        for _ in range(3):
+            inside = (held for base in level for held in self._state.attributes.get(base, {}).values())
+            inner = set(chain.from_iterable(inside)) - found
+            if not inner:
+                break
+            found |= inner
+            level = {each for each in inner if each.kind is Kind.COLLECTION}
+        return found
+
+    def _escape(self, values: Values) -> None:
+        """Forget the mode of what was handed to code outside the file."""
+        for thing in self._reach(values):
+            if self._is_followed(thing):
+                self._state.modes[thing] = frozenset(
+                    Mode(Training.UNKNOWN, mode.load, mode.order, mode.run, mode.facts) for mode in self._modes(thing)
+                )
+
+    def _is_followed(self, thing: Thing) -> bool:
+        return thing in self._state.modes or thing in self._modules
+
+    def _reach(self, values: Values) -> set[Thing]:
+        """Give objects with what their containers and attributes hold, a few levels deep."""
+        found = set(values)
+        level = set(values)
+        for _ in range(3):
+            attributes = (self._state.attributes.get(base) for base in level)
+            inner = {each for names in attributes if names for held in names.values() for each in held} - found
+            if not inner:
+                break
+            found |= inner
+            level = inner
+        return found
+
+    def _below(self, thing: Thing) -> Iterator[Thing]:
+        for part in tuple(self._parts.get(thing, {}).values()):
+            yield part
+            yield from self._below(part)
+
+    # Making objects
+
+    def _record(self, node: cst.Call, frame: Frame, receivers: Values, arguments: list[Values]) -> None:
+        if self._expecting_error:
+            return
+        if dotted(node.func) not in _LOOKS_ONLY:
+            self._use_states(frozenset().union(*arguments))
+        if method_of(node) in _READS:
+            self._use_states(receivers)
+        call = self.calls.get(node)
+        if call is None:
+            call = self.calls[node] = Call(node, frame.scope, arguments=[set() for _ in arguments])
+        call.receivers |= receivers
+        for seen, values in zip(call.arguments, arguments, strict=True):
+            seen.update(values)
+
+    def _make(
+        self,
+        node: cst.CSTNode,
+        frame: Frame,
+        kind: Kind = Kind.UNKNOWN,
+        deps: Values = NOTHING,
+        tag: str = "",
+    ) -> Values:
+        """Give the object that an expression makes, the same one each time it is followed."""
+        key = (node, frame.number, kind, tag)
+        thing = self._things.get(key)
+        if thing is None:
+            thing = self._things[key] = Thing(kind, deps=deps)
+        elif deps - thing.deps:
+            thing.deps = _few(thing.deps | deps)
+        return frozenset({thing})
+
+    def _create(self, node: cst.Call, frame: Frame, new: Made) -> Values:
+        """Give the new object that a constructor makes."""
+        (made,) = self._make(node, frame, new.kind, new.deps, tag="created")
+        made.birth = new.birth
+        made.made_by = new.name
+        self._clock += 1
+        made.born = self._clock
+        for each in (made, *self._below(made)):
+            self._state.modes.pop(each, None)
+        return frozenset({made})
+
+    def _copied(self, values: Values, node: cst.Call, frame: Frame) -> Values:
+        copies: Values = NOTHING
+        for number, value in enumerate(sorted(values, key=lambda thing: thing.number)):
+            (made,) = self._make(node, frame, value.kind, value.deps, tag=str(number))
+            made.definition, made.frame, made.made_by = value.definition, value.frame, value.made_by
+            self._state.modes[made] = self._modes(value)
+            self.copies[made] = value
+            if value in self._state.attributes:
+                self._state.attributes[made] = self._state.attributes[value]
+            copies |= {made}
+        return copies
+
+    def _defined(self, node: cst.FunctionDef | cst.ClassDef | cst.Lambda, frame: Frame, kind: Kind) -> Thing:
+        key = ("defined", node, frame.number)
+        if key not in self._things:
+            name = node.name.value if not isinstance(node, cst.Lambda) else ""
+            self._things[key] = Thing(kind, made_by=name, definition=node, frame=frame)
+        return self._things[key]
+
+    def _collection(self, node: cst.CSTNode, frame: Frame, items: Values, *, paired: bool = False) -> Values:
+        """Give a collection of these items, each behind a key or number if they come in pairs."""
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        if paired:
+            (pair,) = self._make(node, frame, Kind.COLLECTION, tag="pair")
+            self._state.set_attribute(pair, "[0]", self._make(node, frame, tag="key"))
+            self._state.set_attribute(pair, "[1]", items)
+            items = frozenset({pair})
+        self._state.set_attribute(made, ITEM, items)
+        return frozenset({made})
+
+    def _somewhere_in(self, modules: Values) -> Values:
+        """Give the parts of modules, which one is not known."""
+        self._modules |= modules
+        parts = [self._part(module, _PARTS_OF) for module in modules]
+        for part in parts:
+            part.made_by = _PARTS_OF
+        return frozenset(parts)
+
+    def _texts(self, node: cst.CSTNode, frame: Frame) -> Values:
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        self._state.set_attribute(made, ITEM, self._make(node, frame, Kind.TEXT))
+        return frozenset({made})
+
+    def _items(self, values: Values, node: cst.CSTNode, frame: Frame) -> Values:
+        """Give what iterating over values yields."""
+        found: Values = NOTHING
+        for value in values:
+            held = self._state.attribute(value, ITEM)
+            found |= held if held is not None else frozenset({self._part(value, ITEM)})
+        return found or self._make(node, frame, tag="item")
+
+    def _part(self, thing: Thing, name: str) -> Thing:
+        """Give an attribute or element of an object of which nothing else is known."""
+        parts = self._parts[thing]
+        if name not in parts:
+            depth, owner = 0, thing.owner
+            while owner is not None:
+                depth, owner = depth + 1, owner.owner
+            if depth > _PARTS:
+                return thing
+            parts[name] = Thing(Kind.UNKNOWN, thing.birth, deps=_few(thing.deps | {thing}), owner=thing)
+        return parts[name]
+
+    def _reference(self, name: str) -> Values:
+        key = ("reference", name)
+        if key not in self._things:
+            text = name in knowledge.TEXT_ATTRIBUTES
+            self._things[key] = Thing(Kind.TEXT if text else Kind.REFERENCE, made_by=name)
+        return frozenset({self._things[key]})
+
+    def _shared(self, key: tuple[object, ...], kind: Kind) -> Values:
+        if key not in self._things:
+            self._things[key] = Thing(kind)
+        return frozenset({self._things[key]})
+
+    def _number(self, key: tuple[object, ...]) -> int:
+        return self._frames.setdefault(key, len(self._frames) + 1)
+
+    def _deps(self, values: Iterable[Thing]) -> Values:
+        found: set[Thing] = set()
+        for value in values:
+            found |= value.deps
+            if value.kind not in {Kind.TEXT, Kind.NONE, Kind.REFERENCE}:
+                found.add(value)
+        return _few(frozenset(found))
+
+    def _is_textual(self, annotation: cst.BaseExpression, scope: Scope) -> bool:
+        """Tell whether an annotation, or a tuple of types, admits nothing but strings and paths (and None)."""
+        if isinstance(annotation, cst.SimpleString):
+            return text_of(annotation) in {"str", "Path", "os.PathLike"}
+        if isinstance(annotation, cst.BinaryOperation) and isinstance(annotation.operator, cst.BitOr):
+            sides = [side for side in (annotation.left, annotation.right) if dotted(side) != "None"]
+            return bool(sides) and all(self._is_textual(side, scope) for side in sides)
+        if isinstance(annotation, cst.Tuple):
+            return all(self._is_textual(element.value, scope) for element in annotation.elements)
+        if isinstance(annotation, cst.Subscript):
+            name = self._names.resolve(annotation.value, scope)
+            if name in knowledge.TEXT_TYPES:
+                return True
+            if name not in {"typing.Optional", "typing.Union"}:
+                return False
+            inner = [part.slice.value for part in annotation.slice if isinstance(part.slice, cst.Index)]
+            wanted = [each for each in inner if dotted(each) != "None"]
+            return bool(wanted) and all(self._is_textual(each, scope) for each in wanted)
+        return self._names.resolve(annotation, scope) in knowledge.TEXT_TYPES
+
+
+def _few(deps: frozenset[Thing]) -> frozenset[Thing]:
+    return deps if len(deps) <= _DEPS else frozenset(sorted(deps, key=lambda thing: thing.number)[:_DEPS])

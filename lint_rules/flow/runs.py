@@ -1,0 +1,151 @@
+"""Where the interpreter starts: the module from top to bottom, then what that did not reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from lint_rules.flow.machine import ExhaustedError
+from lint_rules.flow.statements import Statements
+from lint_rules.objects import Kind, State, Thing, Training
+from lint_rules.tree import children, method_of, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lint_rules.names import Names
+
+_LOADERS = 3  # methods of one class that load, after each of which the others are followed
+
+
+class Flow(Statements):
+    """The objects of one file.
+
+    Attributes:
+        calls: Every call that was reached, by its node.
+        uses: Every time that a module was run.
+        trained: For each object, when it was last trained or made ready for training.
+        trained_somewhere: For each run, when something unknown was last trained.
+        results: What each `load_state_dict` gave back, and that call.
+        called: Objects that were called and are no function or class of this file.
+        evaluated: Objects that were put into evaluation mode anywhere.
+        stepped: For each module, when a training step last changed its weights.
+        aliased: Calls of `state_dict()` whose result is used after such a step.
+        copies: For each copy, what it was copied from.
+        held: Objects kept as attributes of a module of this file, whose own eval() reaches them.
+        complete: Whether the whole file was followed; if not, nothing should be concluded from what is missing.
+    """
+
+    def __init__(self, tree: cst.Module, names: Names) -> None:
+        """Follow everything in a file."""
+        super().__init__(tree, names)
+        try:
+            self._run_everything()
+        except (ExhaustedError, RecursionError):
+            self.complete = False
+
+    def _run_everything(self) -> None:
+        self._block(self._tree.body, self._top)
+        after = self._state
+        after.live = True
+        after.facts = frozenset()
+        definitions = list(self._definitions(self._tree.body, None))
+        functions = [node for node, owner in definitions if isinstance(node, cst.FunctionDef) and owner is None]
+        classes = [node for node, _ in definitions if isinstance(node, cst.ClassDef)]
+        self._run_functions([function for function in functions if function not in self._entered], after)
+        for definition in classes:
+            self._run_class(definition, after)
+
+    def _definitions(
+        self, body: Iterable[cst.CSTNode], owner: cst.ClassDef | None
+    ) -> Iterator[tuple[cst.FunctionDef | cst.ClassDef, cst.ClassDef | None]]:
+        """Yield functions and classes that stand on the module's level, in classes or under conditions there."""
+        for node in body:
+            if isinstance(node, cst.FunctionDef):
+                yield node, owner
+            elif isinstance(node, cst.ClassDef):
+                yield node, owner
+                yield from self._definitions(node.body.body, node)
+            elif isinstance(node, (cst.If, cst.Try, cst.With, cst.Else, cst.ExceptHandler, cst.IndentedBlock, cst.For)):
+                yield from self._definitions(children(node), owner)
+
+    def _run_functions(self, left: Sequence[cst.FunctionDef], after: State) -> None:
+        """Run the functions that nothing has called: each by itself, and after each that loads for the others."""
+        called = {node.func.value for node, _ in self._names.calls if isinstance(node.func, cst.Name)}
+        loaded: list[tuple[cst.FunctionDef, State, frozenset[str]]] = []
+        for function in sorted(left, key=lambda node: node.name.value in called):
+            if function not in self._entered:
+                self._start(after)
+                self._enter_alone(function, None)
+                names = self._loaded_globals()
+                if names:
+                    self._state.live = True
+                    loaded.append((function, self._state, names))
+        for loader, state, names in loaded[:_LOADERS]:
+            for function in left:
+                if function is not loader and names & _mentioned(function):
+                    self._start(state)
+                    self._enter_alone(function, None)
+
+    def _loaded_globals(self) -> frozenset[str]:
+        """Name the variables of the module through which something can be reached that this run has loaded."""
+        new = {thing for thing, modes in self._state.modes.items() if any(m.load and m.run == self._run for m in modes)}
+        if not new:
+            return frozenset()
+        variables = self._state.variables.get(self._top.number, {})
+        return frozenset(name for name, values in variables.items() if new & self._reach(values))
+
+    def _run_class(self, definition: cst.ClassDef, after: State) -> None:
+        """Run the methods of a class that nothing has called: each after `__init__`, and each after one that loads."""
+        methods = self._methods(definition)
+        left = [method for name, method in methods.items() if method not in self._entered and name != "__init__"]
+        init = methods.get("__init__")
+        if not left and (init is None or init in self._entered):
+            return
+        kind = Kind.MODULE if self._is_module(definition) else Kind.INSTANCE
+        me = Thing(kind, Training.UNKNOWN, definition.name.value, definition=definition, frame=self._top)
+        self._start(after)
+        if init is not None:
+            self._enter_alone(init, me)
+        built = self._state
+        built.live = True
+        loaded: list[tuple[cst.FunctionDef, State]] = []
+        called = frozenset().union(*(_attributes(method) for method in left))
+        for method in sorted(left, key=lambda each: each.name.value in called):
+            loads = kind is Kind.INSTANCE and bool(_loaded_attributes(method))
+            if method in self._entered and not loads:
+                continue
+            self._start(built)
+            self._enter_alone(method, me)
+            if loads:
+                self._state.live = True
+                loaded.append((method, self._state))
+        for loader, state in loaded[:_LOADERS]:
+            attributes = _loaded_attributes(loader)
+            for method in left:
+                if method is not loader and attributes & _attributes(method):
+                    self._start(state)
+                    self._enter_alone(method, me)
+
+    def _enter_alone(self, function: cst.FunctionDef, me: Thing | None) -> None:
+        """Run a function as a caller outside the file would, with arguments of which nothing is known."""
+        owner = Thing(Kind.FUNCTION, definition=function, frame=self._top, bound=me)
+        self._enter(owner, function, (), {}, ("alone", function))
+
+
+def _loaded_attributes(method: cst.FunctionDef) -> frozenset[str]:
+    """Name the attributes that a method loads something into."""
+    calls = [node for node in walk(method.body) if isinstance(node, cst.Call) and method_of(node) == "load_state_dict"]
+    receivers = [node.func.value for node in calls if isinstance(node.func, cst.Attribute)]
+    return frozenset(node.attr.value for node in receivers if isinstance(node, cst.Attribute))
+
+
+def _mentioned(function: cst.FunctionDef) -> frozenset[str]:
+    """Name everything that the body of a function mentions by a bare name."""
+    return frozenset(node.value for node in walk(function.body) if isinstance(node, cst.Name))
+
+
+def _attributes(method: cst.FunctionDef) -> frozenset[str]:
+    """Name every attribute that a method mentions."""
+    return frozenset(node.attr.value for node in walk(method.body) if isinstance(node, cst.Attribute))
