@@ -1,0 +1,433 @@
+"""CKP402: the state of a wrapped module saved with the wrapper's prefix."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from lint_rules.rule import Edit, Example, Finding, Fix, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import libcst as cst
+
+    from lint_rules.engine import Context
+    from lint_rules.names import Scope
+
+#: Wrappers, and the attribute that holds the module and prefixes every key.
+_PARALLEL = re.compile(
+    r"torch\.nn\.(DataParallel|parallel\.(data_parallel\.)?DataParallel|parallel\.(distributed\.)?DistributedDataParallel)$"
+)
+_COMPILE = "torch.compile"
+_KEEPS = frozenset({"to", "cuda", "cpu", "train", "eval", "float", "half"})
+_SAVES = re.compile(r"(^|[._])(save|dump)(_|$)|save$|^save|checkpoint", re.IGNORECASE)
+_WRAPS = re.compile(rb"DataParallel\(|\bDDP\(|torch\.compile\(|DataParallel as ")
+_STRIPS = re.compile(
+    rb"[\"'](?:module|_orig_mod)\.?[\"']|consume_prefix_in_state_dict_if_present|\bunwrap_model\b|de_parallel"
+)
+
+
+def _unhandled(data: bytes) -> bool:
+    """Tell whether a source wraps modules and nowhere deals with the prefix that this gives their keys."""
+    return _WRAPS.search(data) is not None and _STRIPS.search(data) is None
+
+
+class SaveWrappedModule(Rule):
+    """Finds states that are saved with the prefix of a wrapper.
+
+    ## What it does
+
+    Reports `model.state_dict()` on its way into a file where `model` was bound to `DataParallel(...)`,
+    `DistributedDataParallel(...)` or `torch.compile(...)`, always or on some paths. Files that deal with the prefix
+    themselves, by stripping it, by `model.module` on one of two branches or by a helper, are left alone.
+
+    ## Why is this bad
+
+    The wrapper is a module itself, so every key of its state begins with `module.` or `_orig_mod.`. The checkpoint
+    loads only into a module that is wrapped in the same way: on one device, for inference or without the compiler,
+    every key is both missing and unexpected, and with `strict=False` nothing is loaded at all.
+
+    ## Fix safety
+
+    Saves the state of the wrapped module, `model.module.state_dict()`. The fix is safe where the wrapping is
+    unconditional and the file does not load states itself. Where the wrapping depends, the new code serves both cases.
+
+    ## References
+
+    - [PyTorch: Saving and loading models](https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html)
+    - [DistributedDataParallel](https://docs.pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html)
+    """
+
+    code = "CKP402"
+    name = "save-wrapped-module"
+    summary = "A state is saved with the prefix of `DataParallel`, `DistributedDataParallel` or `torch.compile`"
+    needs = ((b".state_dict()", b"save", _unhandled),)
+    marks = frozenset({"state_dict", "DataParallel", "DistributedDataParallel", "DDP", "compile"})
+    invalid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            model = nn.DataParallel(nn.Linear(8, 2))
+            torch.save(model.state_dict(), "model.pt")
+            """,
+            why="DataParallel",
+            lines=(5,),
+            fixed="""
+            import torch
+            from torch import nn
+
+            model = nn.DataParallel(nn.Linear(8, 2))
+            torch.save(model.module.state_dict(), "model.pt")
+            """,
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = torch.compile(Net())
+            torch.save({"net": net.state_dict(), "epoch": 3}, "net.pt")
+            """,
+            why="the compiler",
+            lines=(6,),
+            fixed="""
+            import torch
+
+            from networks import Net
+
+            net = torch.compile(Net())
+            torch.save({"net": net._orig_mod.state_dict(), "epoch": 3}, "net.pt")
+            """,
+        ),
+        Example(
+            """
+            import torch
+            from torch.nn.parallel import DistributedDataParallel as DDP
+
+            from networks import Net
+
+
+            def main(rank, distributed):
+                model = Net().cuda(rank)
+                if distributed:
+                    model = DDP(model, device_ids=[rank])
+                if rank == 0:
+                    save_checkpoint({"state_dict": model.state_dict()}, "model.pt")
+
+
+            def save_checkpoint(state, path):
+                torch.save(state, path)
+            """,
+            why="on some paths, saved by a helper",
+            lines=(12,),
+            fixed="""
+            import torch
+            from torch.nn.parallel import DistributedDataParallel as DDP
+
+            from networks import Net
+
+
+            def main(rank, distributed):
+                model = Net().cuda(rank)
+                if distributed:
+                    model = DDP(model, device_ids=[rank])
+                if rank == 0:
+                    save_checkpoint({"state_dict": getattr(model, "module", model).state_dict()}, "model.pt")
+
+
+            def save_checkpoint(state, path):
+                torch.save(state, path)
+            """,
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            class Trainer:
+                def __init__(self):
+                    self.model = nn.DataParallel(Net()).cuda()
+
+                def keep(self, path):
+                    state = self.model.state_dict()
+                    torch.save(state, path)
+            """,
+            why="an attribute, kept under a name first",
+            lines=(12,),
+        ),
+    )
+    valid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+            net = Net()
+            model = nn.DataParallel(net)
+            torch.save(model.module.state_dict(), "a.pt")
+            torch.save(net.state_dict(), "b.pt")
+            """,
+            why="the module inside",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+            model = Net()
+            if torch.cuda.device_count() > 1:
+                model = nn.DataParallel(model)
+            if torch.cuda.device_count() > 1:
+                state = model.module.state_dict()
+            else:
+                state = model.state_dict()
+            torch.save(state, "a.pt")
+            """,
+            why="either way has its branch",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+            model = nn.DataParallel(Net())
+            model = model.module
+            torch.save(model.state_dict(), "a.pt")
+            """,
+            why="unwrapped before",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+            model = Net()
+            torch.save(model.state_dict(), "start.pt")
+            model = nn.DataParallel(model)
+            for name, value in model.state_dict().items():
+                print(name, value.shape)
+            """,
+            why="saved before it is wrapped, only read afterwards",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+            model = nn.DataParallel(Net())
+            state = {name.replace("module.", ""): value for name, value in model.state_dict().items()}
+            torch.save(state, "a.pt")
+            """,
+            why="the prefix is stripped",
+        ),
+    )
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each state of a wrapped module that is saved.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call of `state_dict()`.
+        """
+        import libcst as cst
+
+        from lint_rules.tree import walk
+
+        loads = any(
+            isinstance(node, cst.Attribute) and node.attr.value == "load_state_dict" for node in walk(context.tree)
+        )
+        wrapped = _Wrapped(context)
+        functions = (node for node in walk(context.tree) if isinstance(node, cst.FunctionDef))
+        bodies: list[cst.FunctionDef | cst.Module] = [context.tree, *functions]
+        for body in bodies:
+            for call, receiver in _saved_states(body):
+                wrap = wrapped.binding(receiver, call, context.names.scope(body))
+                if wrap is not None:
+                    yield context.finding(
+                        self,
+                        call,
+                        f"every key is saved with the wrapper's prefix `{wrap.holder}.`, and loads only into a module "
+                        f"that is wrapped alike; save `{receiver}.{wrap.holder}.state_dict()`",
+                        _fix(call, receiver, wrap, context, safe=wrap.always and not loads),
+                    )
+
+
+class _Wrap(NamedTuple):
+    """How a name was wrapped: which attribute holds the module, and whether that is so on every path."""
+
+    holder: str
+    always: bool
+
+
+class _Bound(NamedTuple):
+    """One assignment: when in the source, of what, whether under a condition, and where."""
+
+    order: int
+    value: cst.BaseExpression
+    always: bool
+    scope: Scope
+
+
+class _Wrapped:
+    """What the names and attributes of one file are bound to, in the order of the source."""
+
+    def __init__(self, context: Context) -> None:
+        import libcst as cst
+
+        from lint_rules.tree import walk
+
+        self._names = context.names
+        self._order = {node: number for number, node in enumerate(walk(context.tree))}
+        self._bound: dict[tuple[int, str], list[_Bound]] = {}
+        self._unwrapped: set[str] = set()
+        for node in self._order:
+            if isinstance(node, cst.FunctionDef):
+                self._read(node.body, context.names.scope(node), always=True)
+            elif isinstance(node, cst.Attribute) and node.attr.value in {"module", "_orig_mod"}:
+                self._unwrapped.add(_spelled(node.value))
+        self._read(context.tree, context.names.module, always=True)
+
+    def binding(self, receiver: str, call: cst.Call, scope: Scope) -> _Wrap | None:
+        """Find the wrapper that a name or attribute is bound to where its state is taken."""
+        if not receiver or receiver in self._unwrapped:
+            return None
+        owner = scope.owner(receiver) if "." not in receiver else None
+        found = self._bound.get((id(owner), receiver), [])
+        if owner is scope:
+            found = [each for each in found if each.order < self._order[call]]
+        for each in sorted(found, key=lambda bound: bound.order, reverse=True):
+            wrap = self._wrap(each)
+            if wrap is not None:
+                return wrap
+            if each.always and not self._keeps(each.value, receiver):
+                return None
+        return None
+
+    def _read(self, body: cst.CSTNode, scope: Scope, *, always: bool) -> None:
+        """Note the assignments of one function, or of the module outside its functions."""
+        import libcst as cst
+
+        from lint_rules.tree import children
+
+        for node in children(body):
+            if isinstance(node, cst.Assign):
+                for target in node.targets:
+                    name = _spelled(target.target)
+                    key = (id(scope.owner(name)) if "." not in name else id(None), name)
+                    self._bound.setdefault(key, []).append(_Bound(self._order[node], node.value, always, scope))
+            elif isinstance(node, (cst.If, cst.Else, cst.Try, cst.TryStar, cst.Match)):
+                self._read(node, scope, always=always and isinstance(node, cst.If) and _is_main(node))
+            elif not isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.BaseExpression)):
+                self._read(node, scope, always=always)
+
+    def _wrap(self, bound: _Bound) -> _Wrap | None:
+        import libcst as cst
+
+        value = bound.value
+        if isinstance(value, cst.IfExp):
+            sides = (self._holder(value.body, bound.scope), self._holder(value.orelse, bound.scope))
+            holder, always = sides[0] or sides[1], all(sides)
+        else:
+            holder, always = self._holder(value, bound.scope), True
+        return _Wrap(holder, always and bound.always) if holder else None
+
+    def _holder(self, value: cst.BaseExpression, scope: Scope) -> str:
+        """Name the attribute that holds the module in what an expression makes; empty if it makes no wrapper."""
+        import libcst as cst
+
+        from lint_rules.tree import method_of
+
+        while isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and method_of(value) in _KEEPS:
+            value = value.func.value
+        name = (self._names.resolve(value.func, scope) if isinstance(value, cst.Call) else None) or ""
+        return "module" if _PARALLEL.match(name) else "_orig_mod" if name == _COMPILE else ""
+
+    @staticmethod
+    def _keeps(value: cst.BaseExpression, receiver: str) -> bool:
+        """Tell whether an assignment only moves what the name is bound to already."""
+        import libcst as cst
+
+        if not isinstance(value, cst.Call) or not isinstance(value.func, cst.Attribute):
+            return False
+        return value.func.attr.value in _KEEPS and _spelled(value.func.value) == receiver
+
+
+def _saved_states(body: cst.FunctionDef | cst.Module) -> Iterator[tuple[cst.Call, str]]:
+    """Yield each `state_dict()` that one block of code saves, and of what it is."""
+    import libcst as cst
+
+    from lint_rules.evidence import own
+
+    nodes = list(own(body.body if isinstance(body, cst.FunctionDef) else body))
+    saved = [
+        part
+        for node in nodes
+        if isinstance(node, cst.Call) and _SAVES.search(_spelled(node.func))
+        for arg in node.args
+        for part in _parts(arg.value)
+    ]
+    names = {part.value for part in saved if isinstance(part, cst.Name)}
+    for node in nodes:
+        if isinstance(node, cst.Assign) and any(_spelled(target.target) in names for target in node.targets):
+            saved += _parts(node.value)
+    for part in saved:
+        if isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and part.func.attr.value == "state_dict":
+            yield part, _spelled(part.func.value)
+
+
+def _parts(node: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
+    """Yield an expression and what it puts into a container as it is."""
+    import libcst as cst
+
+    yield node
+    if isinstance(node, cst.Dict):
+        for element in node.elements:
+            yield from _parts(element.value)
+    elif isinstance(node, (cst.Tuple, cst.List)):
+        for item in node.elements:
+            yield from _parts(item.value)
+    elif isinstance(node, cst.Call) and _spelled(node.func) in {"dict", "OrderedDict", "collections.OrderedDict"}:
+        for arg in node.args:
+            yield from _parts(arg.value)
+
+
+def _spelled(node: cst.CSTNode) -> str:
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    return (dotted(node) if isinstance(node, cst.BaseExpression) else None) or ""
+
+
+def _is_main(node: cst.If) -> bool:
+    import libcst as cst
+
+    return isinstance(node.test, cst.Comparison) and _spelled(node.test.left) == "__name__"
+
+
+def _fix(call: cst.Call, receiver: str, wrap: _Wrap, context: Context, *, safe: bool) -> Fix:
+    import libcst as cst
+
+    node = cst.ensure_type(call.func, cst.Attribute).value
+    line, column, end_line, end_column = context.span(node)
+    inner = f"{receiver}.{wrap.holder}" if wrap.always else f'getattr({receiver}, "{wrap.holder}", {receiver})'
+    return Fix((Edit(line, column, end_line, end_column, inner),), safe=safe)
