@@ -24,7 +24,19 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
     Returns:
         The rules of which at least one alternative of `needs` occurs in full.
     """
-    return tuple(rule for rule in rules if any(all(_holds(data, token) for token in need) for need in rule.needs))
+    seen: dict[Needle, bool] = {}
+    return tuple(rule for rule in rules if any(_all_held(data, need, seen) for need in rule.needs))
+
+
+def _all_held(data: bytes, need: Iterable[Needle], seen: dict[Needle, bool]) -> bool:
+    """Look for the tokens of one alternative; several rules ask for the same ones, which are looked for once."""
+    for token in need:
+        held = seen.get(token)
+        if held is None:
+            held = seen[token] = _holds(data, token)
+        if not held:
+            return False
+    return True
 
 
 def _holds(data: bytes, token: Needle) -> bool:
