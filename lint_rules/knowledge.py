@@ -170,6 +170,8 @@ MODULES = frozenset(
     }
 )
 EXPECTS_ERROR = re.compile(r"(^|\.)(raises|assertRaises\w*|assert_raises\w*|warns|suppress)$")
+#: Classes of serving frameworks, which hold a model and are none.
+SERVERS = re.compile(r"(Handler|Predictor)$")
 PLAIN_BASES = frozenset(
     {"builtins.object", "abc.ABC", "typing.Generic", "typing.Protocol", "builtins.Exception", "enum.Enum"}
 )

@@ -186,7 +186,7 @@ class Functions(Conditions):
         for base in definition.bases:
             value = base.value.value if isinstance(base.value, cst.Subscript) else base.value
             name = self._names.resolve(value, self._top.scope)
-            if name in knowledge.PLAIN_BASES:
+            if name in knowledge.PLAIN_BASES or (name and knowledge.SERVERS.search(name)):
                 continue
             parent = self._local_class(value)
             if parent is None or (depth and parent is not definition and self._is_module(parent, depth - 1)):

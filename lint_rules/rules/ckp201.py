@@ -33,7 +33,8 @@ class MissingEval(Rule):
     object: neither at construction, nor after the load, nor in a helper of the same file.
 
     Code that goes on to train what it loaded is left alone: `train()`, `backward()` or an optimizer's `step()` after
-    the load. So are modules that leave the file, as an argument of other code, which may call `eval()`.
+    the load. So are modules that leave the file, as an argument of other code, which may call `eval()`, and files
+    that take more than 30,000 steps to follow, several thousand lines that call each other.
 
     ## Why is this bad
 
@@ -467,6 +468,25 @@ class MissingEval(Rule):
             """,
             why="its layers in another module",
             lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+            from ts.torch_handler.base_handler import BaseHandler
+
+            from networks import Net
+
+
+            class Handler(BaseHandler):
+                def initialize(self, context):
+                    self.model = Net()
+                    self.model.load_state_dict(torch.load("net.pt", weights_only=True))
+
+                def inference(self, x):
+                    return self.model(x)
+            """,
+            why="a handler of a serving framework",
+            lines=(10,),
         ),
     )
     valid = (
