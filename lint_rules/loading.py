@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STATE_METHOD = "load_state_dict"
 
-_RENAMED = re.compile(rb"\bimport\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]*?\b\1\s*\.\s*load\b")
+_RENAMED = re.compile(rb"import\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]*?\b\1\s*\.\s*load\b")
 _IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
 #: What a source must hold so that it can call `torch.load`.
 TORCH_LOAD_NEEDS: tuple[tuple[Needle, ...], ...] = (

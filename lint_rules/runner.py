@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lint_rules.rule import Finding, Rule
 
 #: Bytes of source below which further processes cost more than they save.
-_WORTH_A_PROCESS = 400_000
+_WORTH_A_PROCESS = 2_000_000
 
 #: Where the files that no rule has to see are no more than this together, they are parsed all the same, so that a
 #: syntax error in a small project is reported wherever it is. In a large project that would cost more than the linting.

@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from lint_rules.objects import Mode
 
 
-#: Something is loaded into a name, and the name is called: what torch.load gave was a whole module.
-_WHOLE = re.compile(
-    rb"\b(\w+)\s*=\s*(?:[\w.]*\.)?load\s*\([\s\S]*?\b\1(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
-)
+_LOAD = re.compile(rb"load\s*\(")
+_BOUND = re.compile(rb"\b(\w+)\s*=\s*(?:[\w.]*\.)?$")
+_RUN = rb"\b%s(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
+_BEFORE = 200  # bytes in front of a call in which what it is assigned to stands
+
+
+def _may_run_what_it_loads(data: bytes) -> bool:
+    """Tell whether something is loaded into a name, and the name is called: what torch.load gave was a whole module."""
+    for found in _LOAD.finditer(data):
+        bound = _BOUND.search(data[max(found.start() - _BEFORE, 0) : found.start()])
+        if bound is not None and re.compile(_RUN % bound[1]).search(data, found.end()) is not None:
+            return True
+    return False
 
 
 class MissingEval(Rule):
@@ -55,7 +64,7 @@ class MissingEval(Rule):
     code = "CKP201"
     name = "missing-eval"
     summary = "A loaded module is run without `eval()`"
-    needs = ((b".load_state_dict",), (b"torch", b".load", _WHOLE))
+    needs = ((b".load_state_dict",), (b"torch", b".load", _may_run_what_it_loads))
     marks = frozenset({"load_state_dict", "load"})
     follows = True
     invalid = (
