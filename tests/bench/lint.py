@@ -17,7 +17,6 @@ import sys
 import time
 from pathlib import Path
 
-
 _FIRST = "CKP101,CKP201,CKP301"
 
 
