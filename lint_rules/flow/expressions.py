@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_STEPS = 30_000  # expressions in one file; a file that takes more is left alone
+_STEPS = 12_000  # expressions in one file; a file that takes more is left alone
 _CONSTANTS = {
     "None": NONE,
     "True": Thing(Kind.UNKNOWN, constant="True"),

@@ -23,7 +23,7 @@ class LoadStateDictPath(Rule):
     string or a path for certain: written there, joined, formatted, annotated, read from the command line, or returned
     by a function that returns paths. A name such as `PATH` proves nothing; what it is bound to does.
 
-    A file that takes more than 30,000 steps to follow, several thousand lines that call each other, is left alone.
+    A file that takes more than 12,000 steps to follow, several thousand lines that call each other, is left alone.
 
     Functions and methods of other classes that happen to be called `load_state_dict` and take a path are left alone.
 

@@ -43,7 +43,7 @@ class MissingEval(Rule):
 
     Code that goes on to train what it loaded is left alone: `train()`, `backward()` or an optimizer's `step()` after
     the load. So are modules that leave the file, as an argument of other code, which may call `eval()`, and files
-    that take more than 30,000 steps to follow, several thousand lines that call each other.
+    that take more than 12,000 steps to follow, several thousand lines that call each other.
 
     ## Why is this bad
 
