@@ -30,9 +30,8 @@ class Stage(IntEnum):
     STRUCTURE = 5
     VALUES = 6
     FLAGS = 7
-    OUTPUTS = 8
-    ISOLATION = 9
-    STRICTNESS = 10
+    ISOLATION = 8
+    STRICTNESS = 9
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ class StaleCache(Check):
     ## How it is found
 
     As for unsaved-state; then a fresh module is built while the operations of its constructor are recorded, which
-    tells whether the value comes from the module's entries.
+    tells whether the value comes from the module's entries. Where a forward sets attributes, another fresh module runs
+    before it is loaded; it must then compute what the saved one computes. A module whose second run differs from its
+    first by itself, such as one that keeps a stream, is left alone.
 
     ## What to do
 
@@ -46,7 +48,7 @@ class StaleCache(Check):
     """
 
     name: ClassVar[str] = "stale-cache"
-    summary: ClassVar[str] = "a value computed from the weights at construction is not renewed by loading"
+    summary: ClassVar[str] = "a value computed from the weights is not renewed by loading"
     stage: ClassVar[Stage] = Stage.VALUES
 
     def run(self, trip: Trip) -> Iterator[Finding]:
