@@ -198,8 +198,11 @@ def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
     written = _formats.get(leg.format)
     with _folder() as folder:
         path = folder / f"checkpoint{written.suffix}"
-        with legs.Tagger(leg.saved_on).active():
+        tagger = legs.Tagger(leg.saved_on)
+        with tagger.active():
             written.save(trip.bare, path)
+        if not tagger.tagged:
+            return (), f"torch.save wrote no {leg.saved_on} tag"
         content = tensors(written.load(path, leg.loaded_on))
         state = {name: value for name, value in tensors(trip.bare.state_dict()).items() if name in content}
         return tuple(

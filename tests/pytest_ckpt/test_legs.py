@@ -255,3 +255,14 @@ def test_a_tensor_that_stays_behind_on_the_cpu_is_reported_on_a_cuda_host():
 
     report = check_module(Behind, torch.ones(1, 2), devices=["cuda"])
     assert not report.ok
+
+
+def test_a_leg_whose_file_got_no_tag_is_skipped_and_not_passed(monkeypatch):
+    monkeypatch.setattr(Tagger, "__call__", lambda _self, _storage: None)
+    report = check_module(lambda: nn.Linear(2, 2), torch.ones(1, 2))
+    assert {leg.leg: leg.status for leg in report.legs}["cuda->cpu torch_zip"] == "skipped"
+
+
+def test_a_leg_whose_file_got_its_tag_is_simulated():
+    report = check_module(lambda: nn.Linear(2, 2), torch.ones(1, 2))
+    assert {leg.leg: leg.status for leg in report.legs}["cuda->cpu torch_zip"] == "simulated"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ class Base(nn.Module):
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.rand(3) + 1)
-        self.cache = None
+        self.cache: Any = None
 
 
 class KeptInAttribute(Base):
