@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: A fix may uncover another finding, or overlap with one; more rounds than this mean that two fixes undo each other.
 _ROUNDS = 10
 
+#: Comments are no remedy for a comment too many.
+_UNUSED_NOQA = "CKP001"
+
 #: The cell number of what goes without saying; no finding is ever there.
 _PRELUDE = -1
 
@@ -35,6 +38,9 @@ class Job:
         settings: The settings of its folder.
         fix: Whether to apply fixes.
         unsafe: Whether to apply unsafe fixes too.
+        silence: Whether to add comments that silence what is found, instead.
+        key: What the file's content and everything else that decides about the rules are called in the cache.
+        is_known: Whether the rules are those that a former run has found out.
     """
 
     path: str
@@ -43,6 +49,9 @@ class Job:
     settings: Settings
     fix: bool = False
     unsafe: bool = False
+    silence: bool = False
+    key: str = ""
+    is_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Report:
         path: The file as findings name it.
         findings: What is wrong, in order; after fixing, what is left.
         problems: What could not be linted or fixed.
-        fixed: The findings that were fixed.
+        fixed: The findings that were fixed, or silenced by a comment that was added.
         before: The text by cell, None for all of a file that has none; empty where there was nothing to report.
         after: The same after fixing.
         data: The new content, if fixing changed it.
@@ -99,8 +108,8 @@ def _check(job: Job) -> Report:
     before = source.texts() if findings else {}
     fixed: list[Finding] = []
     data = None
-    for _ in range(_ROUNDS if job.fix else 0):
-        plans = _plans(source, findings, unsafe=job.unsafe)
+    for _ in range(_ROUNDS if job.fix else job.silence):
+        plans = _plans(source, findings, job)
         if not plans:
             break
         try:
@@ -108,10 +117,12 @@ def _check(job: Job) -> Report:
             source, findings = _reread(source, data_of_round, job)
         except (UnreadableError, UnicodeEncodeError, engine.SourceError) as error:
             codes = ", ".join(sorted({each.code for plan in plans.values() for each in plan.applied}))
-            problems.append(Problem(job.path, f"the fix of {codes} would spoil the file ({error}); fix it by hand"))
+            what, advice = ("comment on", "add it") if job.silence else ("fix of", "fix it")
+            problems.append(Problem(job.path, f"the {what} {codes} would spoil the file ({error}); {advice} by hand"))
             break
         data = data_of_round
-        fixed += (each for plan in plans.values() for each in plan.applied)
+        applied = (each for plan in plans.values() for each in plan.applied)
+        fixed += (each for each in applied if not job.silence or each not in findings)
     return Report(
         path=job.path,
         findings=tuple(sorted(map(source.locate, findings), key=lambda finding: finding.place)),
@@ -134,7 +145,7 @@ def _findings(source: Source, job: Job) -> list[Finding]:
     return suppress.keep(found, source.pieces)
 
 
-def _plans(source: Source, findings: Sequence[Finding], *, unsafe: bool) -> dict[int, Plan]:
+def _plans(source: Source, findings: Sequence[Finding], job: Job) -> dict[int, Plan]:
     """Choose what to edit in each piece; pieces without anything to do are left out.
 
     An import serves all pieces that follow, so those wait for the next round, where they may not need one any more.
@@ -144,10 +155,13 @@ def _plans(source: Source, findings: Sequence[Finding], *, unsafe: bool) -> dict
     plans: dict[int, Plan] = {}
     for piece in source.pieces:
         inside = [finding for finding in findings if (finding.cell or 0) == piece.number]
-        chosen = plan(piece.text, inside, unsafe=unsafe)
+        if job.silence:
+            chosen = suppress.add(piece.text, [each for each in inside if each.code != _UNUSED_NOQA])
+        else:
+            chosen = plan(piece.text, inside, unsafe=job.unsafe)
         if chosen.edits:
             plans[piece.number] = chosen
-        if any(finding.fix and finding.fix.imports for finding in chosen.applied):
+        if not job.silence and any(finding.fix and finding.fix.imports for finding in chosen.applied):
             break
     return plans
 

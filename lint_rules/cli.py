@@ -65,9 +65,15 @@ def _explain(ctx: click.Context, param: click.Parameter, value: str | None) -> N
 @click.option("--fix", is_flag=True, help="Apply safe fixes.")
 @click.option("--unsafe-fixes", is_flag=True, help="With --fix or --diff: apply the fixes that may change meaning too.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and write nothing.")
+@click.option("--add-noqa", is_flag=True, help="Silence every finding by a comment where it stands.")
+@click.option(
+    "--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Report what is new since FILE was written."
+)
+@click.option("--update-baseline", is_flag=True, help="With --baseline: write FILE, and report nothing.")
 @click.option("--output-format", type=click.Choice(output.formats()), default="full", show_default=True)
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of listing them.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes to use; by default as many as pay.")
+@click.option("--no-cache", is_flag=True, help="Neither use nor write .ckpt_lint_cache.")
 @click.option("--force-exclude", is_flag=True, help="Leave out excluded files even where they are named.")
 @click.option("--stdin-filename", metavar="NAME", help="The name of what comes through standard input.")
 @click.option("--show-settings", is_flag=True, help="Show the settings that apply to PATHS, and exit.")
@@ -83,9 +89,13 @@ def main(  # noqa: PLR0913 -- a command has as many parameters as it has options
     fix: bool,
     unsafe_fixes: bool,
     diff: bool,
+    add_noqa: bool,
+    baseline: Path | None,
+    update_baseline: bool,
     output_format: str,
     statistics: bool,
     jobs: int | None,
+    no_cache: bool,
     force_exclude: bool,
     stdin_filename: str | None,
     show_settings: bool,
@@ -100,21 +110,48 @@ def main(  # noqa: PLR0913 -- a command has as many parameters as it has options
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    resolver = Resolver(Overrides(select=select, ignore=ignore or (), force_exclude=force_exclude))
+    _refuse_together(
+        ("--add-noqa", add_noqa, "--fix", fix),
+        ("--add-noqa", add_noqa, "--baseline", baseline is not None),
+        ("--update-baseline", update_baseline, "--diff", diff),
+    )
+    if update_baseline and not baseline:
+        raise click.UsageError("--update-baseline needs --baseline FILE, which says where the baseline is kept")
     if unsafe_fixes and not (fix or diff):
         click.echo("warning: --unsafe-fixes does nothing without --fix or --diff", err=True)
+    resolver = Resolver(Overrides(select=select, ignore=ignore or (), force_exclude=force_exclude))
+    from_stdin = stdin_filename is not None or _STDIN in paths
+    edits = fix or add_noqa
     try:
         if show_settings:
             _show_settings(resolver, paths)
             return
+        from lint_rules import baseline as baselines
+        from lint_rules.cache import Cache
+        from lint_rules.progress import Progress
         from lint_rules.runner import Runner
 
-        runner = Runner(resolver, fix=fix or diff, unsafe=unsafe_fixes, write=fix and not diff, jobs=jobs)
-        from_stdin = stdin_filename is not None or _STDIN in paths
+        accepted = baselines.read(baseline, must_exist=not update_baseline) if baseline else None
+        here = Path.cwd()
+        progress = Progress(sys.stderr)
+        runner = Runner(
+            resolver,
+            fix=(fix or diff) and not add_noqa,
+            unsafe=unsafe_fixes,
+            silence=add_noqa,
+            write=edits and not diff,
+            jobs=jobs,
+            cache=Cache(None if no_cache or from_stdin else resolver.settings(here).root or here),
+            watch=progress,
+        )
         if from_stdin:
             result, passed_on = _lint_stdin(runner, paths, stdin_filename)
         else:
             result = runner.run(paths or (".",))
+        progress.close()
+        if accepted:
+            result, told = baselines.apply(accepted, result, update=update_baseline)
+            click.echo(told, err=True, nl=bool(told))
     except ConfigError as error:
         raise _UnusableError(str(error)) from None
 
@@ -122,10 +159,16 @@ def main(  # noqa: PLR0913 -- a command has as many parameters as it has options
         click.echo(f"error: {problem}", err=True)
     if diff:
         sys.exit(_show_diff(result))
-    if from_stdin and fix:
+    if from_stdin and edits:
         sys.stdout.buffer.write(passed_on)
-    _show(result, output_format, statistics=statistics, err=from_stdin and fix)
-    sys.exit(_exit_code(result))
+    _show(result, output_format, statistics=statistics, err=from_stdin and edits)
+    sys.exit(_exit_code(result, output_format))
+
+
+def _refuse_together(*pairs: tuple[str, bool, str, bool]) -> None:
+    for one, one_given, other, other_given in pairs:
+        if one_given and other_given:
+            raise click.UsageError(f"{one} and {other} cannot be given together; run the command twice")
 
 
 def _lint_stdin(runner: Runner, paths: Sequence[str], name: str | None) -> tuple[Result, bytes]:
@@ -167,7 +210,8 @@ def _show_diff(result: Result) -> int:
         for line in diff(report):
             click.echo(line)
     if result.fixed:
-        click.echo(f"Would fix {len(result.fixed)} finding{'' if len(result.fixed) == 1 else 's'}.", err=True)
+        verb = "silence" if result.verb == "Silenced" else "fix"
+        click.echo(f"Would {verb} {len(result.fixed)} finding{'' if len(result.fixed) == 1 else 's'}.", err=True)
     return _ERROR if result.problems else _FOUND if result.fixed else _CLEAN
 
 
@@ -181,8 +225,11 @@ def _statistics(result: Result, *, as_json: bool) -> Iterable[str]:
     ]
 
 
-def _exit_code(result: Result) -> int:
-    return _ERROR if result.problems else _FOUND if result.findings else _CLEAN
+def _exit_code(result: Result, output_format: str) -> int:
+    """SARIF is a report for others to judge: findings in it are no failure."""
+    if result.problems:
+        return _ERROR
+    return _FOUND if result.findings and output_format != "sarif" else _CLEAN
 
 
 def _shows_color(is_terminal: bool) -> bool:  # noqa: FBT001 -- the only argument, and the function's name says what it is

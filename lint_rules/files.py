@@ -1,4 +1,4 @@
-"""Writing what fixes have made of a file, or showing it as a diff."""
+"""Writing files at once or not at all, and showing what fixes have made of one as a diff."""
 
 from __future__ import annotations
 
@@ -31,15 +31,34 @@ def replace(path: Path, expected: bytes, data: bytes) -> None:
         raise OSError(None, "it was changed by someone else in the meantime")
     if not os.access(target, os.W_OK):
         raise PermissionError(None, "it is write-protected")
+    write(target, data)
+
+
+def write(target: Path, data: bytes) -> None:
+    """Write a file at once or not at all; the mode of one that is there stays.
+
+    Raises:
+        OSError: It cannot be written; what was there is then as it was.
+    """
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        shutil.copymode(target, name)
+        if target.exists():
+            shutil.copymode(target, name)
+        else:
+            Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    """Give the mode bits that new files are not to have; they cannot be asked for without being set."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def diff(report: Report) -> Iterator[str]:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import io
-import os
-import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lint_rules import files, prefilter, registry
+from lint_rules.cache import Cache, recalled, remembered
 from lint_rules.checker import Job, Report, check, syntax_problem
+from lint_rules.pool import Pool
 from lint_rules.sources import File, Problem, UnreadableError, Walk, decode, ignored_codes, is_excluded, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from concurrent.futures import Future
-    from multiprocessing.context import BaseContext
+    from collections.abc import Callable, Container, Iterable
 
     from lint_rules.config import Resolver, Settings
     from lint_rules.rule import Finding, Rule
-
-#: Bytes of source below which further processes cost more than they save.
-_WORTH_A_PROCESS = 2_000_000
 
 #: Where the files that no rule has to see are no more than this together, they are parsed all the same, so that a
 #: syntax error in a small project is reported wherever it is. In a large project that would cost more than the linting.
@@ -39,11 +34,15 @@ class Result:
         reports: What there is to say, file by file, in the order in which the files were found.
         problems: What could not be read at all.
         files: How many files were looked at.
+        linted: The files that were linted without a problem.
+        verb: What was done to the findings that are no more: `Fixed` or `Silenced`.
     """
 
     reports: tuple[Report, ...]
     problems: tuple[Problem, ...]
     files: int
+    linted: tuple[str, ...] = ()
+    verb: str = "Fixed"
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -55,6 +54,14 @@ class Result:
         """All findings that were fixed."""
         return tuple(finding for report in self.reports for finding in report.fixed)
 
+    def without(self, hidden: Container[int]) -> Result:
+        """Give the result with some findings left out, told by their identity."""
+        reports = (
+            replace(report, findings=tuple(each for each in report.findings if id(each) not in hidden))
+            for report in self.reports
+        )
+        return replace(self, reports=tuple(reports))
+
     @property
     def counts(self) -> list[tuple[str, str, int, int]]:
         """Code, name, findings and, of those, safely fixable ones; the most frequent rule first."""
@@ -62,6 +69,10 @@ class Result:
         fixable = Counter(each.code for each in self.findings if each.fix and each.fix.safe)
         ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
         return [(code, name, count, fixable[code]) for (code, name), count in ordered]
+
+
+def _nobody_watches(_done: int, _of: int) -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +83,21 @@ class Runner:
         resolver: Gives the settings of a folder.
         fix: Whether to apply fixes.
         unsafe: Whether to apply unsafe fixes too.
+        silence: Whether to add comments that silence what is found, instead.
         write: Whether to write what was fixed; standard input is left to the caller.
         jobs: How many processes to use; None to decide by the amount of work.
+        cache: What former runs have found out; None to do without.
+        watch: Called with the number of files read, and then with that of the files linted and of all to lint.
     """
 
     resolver: Resolver
     fix: bool = False
     unsafe: bool = False
+    silence: bool = False
     write: bool = False
     jobs: int | None = None
+    cache: Cache = field(default_factory=lambda: Cache(None))
+    watch: Callable[[int, int], None] = _nobody_watches
 
     def run(self, paths: Iterable[str]) -> Result:
         """Lint files and folders.
@@ -90,29 +107,44 @@ class Runner:
         """
         walk = Walk(self.resolver)
         problems: list[Problem] = []
-        todo: list[Job] = []
-        unseen = _Unseen()
-        number = 0
-        for file in walk.files(paths):
-            number += 1
+        found: dict[str, Report] = {}
+        todo: dict[str, Job] = {}
+        read: list[str] = []
+        unseen = _Unseen(self.cache)
+        pool = Pool(self.jobs)
+        for number, file in enumerate(walk.files(paths), 1):
+            self.watch(number, 0)
+            read.append(file.path)
             try:
                 data = _content(file.absolute)
             except OSError as error:
                 problems.append(Problem(file.path, f"cannot be read ({error.strerror})"))
                 continue
             job = self._job(file, data)
-            if job.codes:
-                todo.append(job)
+            if not job.codes:
+                unseen.add(job)
+            elif report := self._recalled(job):
+                found[file.path] = report
             else:
-                unseen.add(file.path, data)
-        reports = list(_checked(todo, self.jobs))
+                found[file.path] = Report(file.path)
+                todo[file.path] = job
+                pool.add(job)
+        for number, (job, report) in enumerate(zip(todo.values(), pool.reports(), strict=True), 1):
+            self.watch(number, len(todo))
+            found[job.path] = report
+            self._remember(job, report)
         if self.write:
-            problems += filter(None, map(_written, todo, reports))
+            problems += filter(None, map(_written, todo.values(), map(found.__getitem__, todo)))
+        reports = tuple(found.values())
         problems += [*walk.problems, *unseen.problems(), *(each for report in reports for each in report.problems)]
-        return Result(tuple(reports), tuple(problems), number)
+        self.cache.save()
+        failed = {problem.path for problem in problems}
+        return Result(
+            reports, tuple(problems), len(read), tuple(path for path in read if path not in failed), self._verb
+        )
 
     def run_text(self, path: str, data: bytes) -> Result:
-        """Lint what came through standard input, as if it were the file of that path.
+        """Lint what came through standard input or an editor, as if it were the file of that path.
 
         Raises:
             ConfigError: The `pyproject.toml` above that path cannot be used.
@@ -124,15 +156,52 @@ class Runner:
         job = self._job(File(path, str(absolute), settings), data)
         if not job.codes:
             problem = syntax_problem(path, data)
-            return Result((), (problem,) if problem else (), 1)
+            return Result((), (problem,) if problem else (), 1, () if problem else (path,))
         report = check(job)
-        return Result((report,), report.problems, 1)
+        return Result((report,), report.problems, 1, () if report.problems else (path,), self._verb)
+
+    @property
+    def _verb(self) -> str:
+        return "Silenced" if self.silence else "Fixed"
 
     def _job(self, file: File, data: bytes) -> Job:
+        """Say what is to be done with a file; nothing, if no rule has to see it."""
         dropped = ignored_codes(file.absolute, file.settings) if file.settings.per_file_ignores else frozenset()
-        rules = [rule for rule in prefilter.wanted(data, _rules(file.settings)) if rule.code not in dropped]
-        settings = self.resolver.complete(Path(file.absolute).parent) if rules else file.settings
-        return Job(file.path, data, tuple(rule.code for rule in rules), settings, self.fix, self.unsafe)
+        key = self.cache.key(_context(file, dropped), data)
+        codes = self.cache.get(key)
+        is_new = codes is None
+        if is_new:
+            rules = prefilter.wanted(data, _rules(file.settings))
+            codes = [rule.code for rule in rules if rule.code not in dropped]
+            if codes:
+                self.cache.put(key, codes)
+        settings = self.resolver.complete(Path(file.absolute).parent) if codes else file.settings
+        return Job(
+            file.path, data, tuple(codes), settings, self.fix, self.unsafe, self.silence, key=key, is_known=not is_new
+        )
+
+    def _recalled(self, job: Job) -> Report | None:
+        """Give what a former run found in a file; None where that is unknown, or where it is to be edited."""
+        value = self.cache.get(_report_key(job))
+        if value is None or (value and (self.fix or self.silence)):
+            return None
+        return recalled(value, job)
+
+    def _remember(self, job: Job, report: Report) -> None:
+        if report.data is None and (value := remembered(report)) is not None:
+            self.cache.put(_report_key(job), value)
+
+
+def _context(file: File, dropped: Iterable[str]) -> str:
+    """Name what decides which rules have to see a file, besides its content."""
+    codes = _codes(file.settings)
+    kept = [code for code in codes if code not in dropped] if dropped else codes
+    return f"{kind_of(file.path).__name__} {' '.join(kept)}"
+
+
+def _report_key(job: Job) -> str:
+    """Name what decides what the rules find."""
+    return f"{job.key} {job.settings.target_torch} {job.settings.strict_guard}"
 
 
 def _written(job: Job, report: Report) -> Problem | None:
@@ -149,29 +218,43 @@ def _written(job: Job, report: Report) -> Problem | None:
 class _Unseen:
     """The files that no rule has to see: bytes that are no text are noticed always, syntax errors if all is small."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
         self._unreadable: list[Problem] = []
-        self._small: list[tuple[str, bytes]] = []
+        self._small: list[Job] = []
         self._size = 0
 
-    def add(self, path: str, data: bytes) -> None:
+    def add(self, job: Job) -> None:
         """Take note of a file."""
-        self._size += len(data)
+        self._size += len(job.data)
         if self._size <= _CHECKED_WHOLE:
-            self._small.append((path, data))
+            self._small.append(job)
         else:
             self._small.clear()
-        if kind_of(path).is_plain and not (data.isascii() and b"\0" not in data):
+        if job.is_known:
+            return
+        if kind_of(job.path).is_plain and not (job.data.isascii() and b"\0" not in job.data):
             try:
-                decode(data)
+                decode(job.data)
             except UnreadableError as error:
-                self._unreadable.append(Problem(path, str(error), error.line))
+                self._unreadable.append(Problem(job.path, str(error), error.line))
+                return
+        self._cache.put(job.key, [])
 
     def problems(self) -> list[Problem]:
         """Say what is wrong with them."""
         known = {problem.path for problem in self._unreadable}
-        found = (syntax_problem(path, data) for path, data in self._small if path not in known)
+        found = (self._syntax_problem(job) for job in self._small if job.path not in known)
         return [*self._unreadable, *filter(None, found)]
+
+    def _syntax_problem(self, job: Job) -> Problem | None:
+        key = f"{job.key} parses"
+        if self._cache.get(key):
+            return None
+        problem = syntax_problem(job.path, job.data)
+        if problem is None:
+            self._cache.put(key, True)  # noqa: FBT003 -- a value among others
+        return problem
 
 
 def _content(path: str) -> bytes:
@@ -181,48 +264,10 @@ def _content(path: str) -> bytes:
 
 
 @lru_cache
+def _codes(settings: Settings) -> tuple[str, ...]:
+    return settings.codes
+
+
+@lru_cache
 def _rules(settings: Settings) -> tuple[Rule, ...]:
-    return tuple(map(registry.rule, settings.codes))
-
-
-def _checked(todo: Sequence[Job], processes: int | None) -> Iterator[Report]:
-    """Lint the files, and yield their reports in the same order."""
-    size = sum(len(job.data) for job in todo)
-    if processes is None:
-        processes = min(_available(), size // _WORTH_A_PROCESS)
-    processes = min(processes, len(todo))
-    if processes <= 1:
-        yield from map(check, todo)
-        return
-    from concurrent.futures import ProcessPoolExecutor
-
-    largest_first = sorted(range(len(todo)), key=lambda at: -len(todo[at].data))
-    with ProcessPoolExecutor(processes, mp_context=_context()) as pool:
-        futures = {at: pool.submit(check, todo[at]) for at in largest_first}
-        yield from (_outcome(job, futures[at]) for at, job in enumerate(todo))
-
-
-def _outcome(job: Job, future: Future[Report]) -> Report:
-    """Wait for one report; a process that died takes its files with it."""
-    from concurrent.futures.process import BrokenProcessPool
-
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        advice = "a linting process died, perhaps for want of memory; run again with --jobs 1"
-        return Report(job.path, problems=(Problem(job.path, advice),))
-
-
-def _context() -> BaseContext:
-    """Choose how processes start: by forking where that is safe, so that libcst is imported only once."""
-    import multiprocessing
-
-    if sys.platform == "linux":
-        import libcst.metadata  # noqa: F401 -- imported before the fork, for all processes
-
-        return multiprocessing.get_context("fork")
-    return multiprocessing.get_context()
-
-
-def _available() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return tuple(map(registry.rule, _codes(settings)))

@@ -13,9 +13,12 @@ import tokenize
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+from lint_rules.regions import split_lines
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lint_rules.fixes import Plan
     from lint_rules.rule import Finding
     from lint_rules.sources import Piece
 
@@ -27,50 +30,38 @@ _FILE = re.compile(rf"#\s*(?:ckpt-lint|ruff|flake8)\s*:\s*noqa{_CODES}", re.IGNO
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """What one comment silences.
+    """What one comment silences, and where it says so.
 
     Attributes:
         codes: The codes; None for all.
+        line: Its line in the piece, from 1.
+        column: The column of its hash sign, from 1.
+        text: The comment from there to the last code.
+        is_whole: Whether it is meant for the whole source.
     """
 
-    codes: frozenset[str] | None
+    codes: tuple[str, ...] | None
+    line: int
+    column: int
+    text: str
+    is_whole: bool
 
-    def silences(self, code: str) -> bool:
-        """Say whether findings of a code are meant."""
-        return self.codes is None or code in self.codes
+    @property
+    def end_column(self) -> int:
+        """The column behind the last code."""
+        return self.column + len(self.text)
 
-
-@dataclass(frozen=True, slots=True)
-class Suppressions:
-    """The comments of one piece of Python.
-
-    Attributes:
-        lines: What the comment on a line silences.
-        whole: What is silenced in the whole source.
-    """
-
-    lines: Mapping[int, Directive]
-    whole: tuple[Directive, ...]
-
-    def silence(self, finding: Finding) -> bool:
-        """Say whether a finding in this piece is silenced by a comment on its first or last line."""
-        nearby = (self.lines.get(line) for line in {finding.line, finding.end_line})
-        return any(directive.silences(finding.code) for directive in nearby if directive)
+    def silences(self, finding: Finding) -> bool:
+        """Say whether a finding of the same piece, or of the same source if it is meant whole, is silenced by it."""
+        is_near = self.is_whole or self.line in {finding.line, finding.end_line}
+        return is_near and (self.codes is None or finding.code in self.codes)
 
 
-def read(text: str) -> Suppressions:
-    """Read the comments of a piece; a `# noqa` inside a string is none."""
+def read(text: str) -> tuple[Directive, ...]:
+    """Read the comments of a piece, in order; a `# noqa` inside a string is none."""
     if not (_LINE.search(text) or _FILE.search(text)):
-        return Suppressions({}, ())
-    lines: dict[int, Directive] = {}
-    whole: list[Directive] = []
-    for token in _comments(text):
-        if found := _directive(_FILE.search(token.string)):
-            if not token.line[: token.start[1]].strip():
-                whole.append(found)
-        elif found := _directive(_LINE.search(token.string)):
-            lines[token.start[0]] = found
-    return Suppressions(lines, tuple(whole))
+        return ()
+    return tuple(filter(None, map(_directive, _comments(text))))
 
 
 def keep(findings: Iterable[Finding], pieces: Iterable[Piece]) -> list[Finding]:
@@ -84,28 +75,64 @@ def keep(findings: Iterable[Finding], pieces: Iterable[Piece]) -> list[Finding]:
     if not findings:
         return []
     comments = {piece.number: read(piece.text) for piece in pieces}
-    whole = [directive for each in comments.values() for directive in each.whole]
+    whole = [each for directives in comments.values() for each in directives if each.is_whole]
     return [
         finding
         for finding in findings
-        if not comments[finding.cell or 0].silence(finding)
-        and not any(directive.silences(finding.code) for directive in whole)
+        if not any(each.silences(finding) for each in (*comments[finding.cell or 0], *whole))
     ]
 
 
-def _directive(match: re.Match[str] | None) -> Directive | None:
+def add(text: str, findings: Iterable[Finding]) -> Plan:
+    """Plan the comments that silence findings: at the end of a finding's first line, or else of its last.
+
+    Codes are added to a comment that is there. A line that takes no comment, for it ends inside a string or with a
+    backslash, is left alone; a finding on such lines only stays.
+    """
+    from lint_rules.fixes import Plan
+    from lint_rules.rule import Edit
+
+    open_lines = {token.start[0] for token in _tokens(text) if token.type in {tokenize.NEWLINE, tokenize.NL}}
+    chosen: dict[int, list[Finding]] = {}
+    for finding in findings:
+        line = next((each for each in (finding.line, finding.end_line) if each in open_lines), None)
+        if line is not None:
+            chosen.setdefault(line, []).append(finding)
+    lines = split_lines(text)
+    present = {each.line: each for each in read(text) if not each.is_whole}
+    edits = []
+    for line, silenced in chosen.items():
+        codes = ", ".join(dict.fromkeys(each.code for each in silenced))
+        if directive := present.get(line):
+            column = directive.end_column
+            edits.append(Edit(line, column, line, column, f", {codes}"))
+        else:
+            written = lines[line - 1].rstrip("\r\n")
+            edits.append(Edit(line, len(written.rstrip()) + 1, line, len(written) + 1, f"  # noqa: {codes}"))
+    return Plan(tuple(edits), tuple(finding for silenced in chosen.values() for finding in silenced))
+
+
+def _directive(token: tokenize.TokenInfo) -> Directive | None:
     """Read a comment; one with a colon and no code says nothing that could be relied on, and silences nothing."""
-    if match is None or (match["colon"] and not match["codes"]):
-        return None
-    if not match["colon"]:
-        return Directive(None)
-    return Directive(frozenset(re.split(r"[\s,]+", match["codes"].upper())))
+    found = _FILE.search(token.string)
+    if found and token.line[: token.start[1]].strip():
+        return None  # meant for the file, and not on a line of its own
+    for match in (found,) if found else _LINE.finditer(token.string):
+        if match["codes"] or not match["colon"]:
+            codes = tuple(re.split(r"[\s,]+", match["codes"].upper())) if match["colon"] else None
+            written = match[0] if match["colon"] else match[0].rstrip()
+            line, column = token.start[0], token.start[1] + match.start() + 1
+            return Directive(codes, line, column, written, is_whole=bool(found))
+    return None
 
 
 def _comments(text: str) -> Iterator[tokenize.TokenInfo]:
+    return (token for token in _tokens(text) if token.type == tokenize.COMMENT)
+
+
+def _tokens(text: str) -> Iterator[tokenize.TokenInfo]:
+    """Yield the tokens of a piece, as far as it can be read."""
     try:
-        yield from (
-            token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.COMMENT
-        )
+        yield from tokenize.generate_tokens(io.StringIO(text).readline)
     except (tokenize.TokenError, SyntaxError):
         return

@@ -31,7 +31,7 @@ def summary(result: Result) -> Iterator[str]:
     """Say how many findings there are, and what can be done about them."""
     files = _count(result.files, "file")
     if result.fixed:
-        yield f"Fixed {_count(len(result.fixed), 'finding')}."
+        yield f"{result.verb} {_count(len(result.fixed), 'finding')}."
     if not result.findings:
         yield f"No findings in {files}."
         return

@@ -152,7 +152,7 @@ def test_large_projects_are_not_parsed_whole(monkeypatch):
         (["--select", "CKP301,nonsense"], 'there is no rule "nonsense"'),
         (["--ignore", "F401"], 'there is no rule "F401"'),
         (["--explain", "unguarded-torchload"], 'did you mean "unguarded-torch-load"?'),
-        (["--output-format", "xml"], "'xml' is not one of 'concise', 'full', 'json'"),
+        (["--output-format", "xml"], "'xml' is not one of 'concise', 'full', 'github', 'json', 'sarif'"),
         (["--jobs", "0"], "0 is not in the range"),
         (["--selct", "CKP301"], "--select"),
         (["-", "a.py"], "standard input cannot be linted together with files"),
@@ -286,7 +286,7 @@ def test_processes_change_nothing(monkeypatch):
     Path("bad.py").write_text("import torch\ntorch.load(\n")
     one = lint("--jobs", "1")
     many = lint("--jobs", "3")
-    monkeypatch.setattr(runner_module, "_WORTH_A_PROCESS", 10)
+    monkeypatch.setattr("lint_rules.pool._WORTH_PROCESSES", 10)
     automatic = lint()
 
     assert one.stdout.count("CKP301") == 21
