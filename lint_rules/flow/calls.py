@@ -63,7 +63,7 @@ class Calls(Functions):
             self.called.add(function)
         if not imported and (not isinstance(site.node.func, cst.Attribute) or self._is_followed(function)):
             self._use(function, site.node)
-        if knowledge.TRAINERS.search(name):
+        if knowledge.TRAINERS.search(last if imported else name):
             trained = self._deps(given | ({function.owner} if function.owner else set()))
             self._train(trained)
             self._stepped(trained)
@@ -213,7 +213,7 @@ class Calls(Functions):
         deps = self._deps(receivers) | receivers
         if method_of(node) != "state_dict":
             return self._make(node, frame, deps=deps)
-        made = self._make(node, frame, Kind.STATE, deps)
+        made = self._make(node, frame, Kind.STATE, deps, tag=self._round)
         self._keep(node, made, receivers)
         return made
 

@@ -150,7 +150,7 @@ class Expressions(Calls):
         return frozenset({self._defined(node, frame, Kind.FUNCTION)})
 
     def _sequence(self, node: cst.Tuple | cst.List | cst.Set, frame: Frame) -> Values:
-        (made,) = self._make(node, frame, Kind.COLLECTION)
+        (made,) = self._make(node, frame, Kind.COLLECTION, tag=self._round)
         everything: Values = NOTHING
         plain = True
         for number, element in enumerate(node.elements):
@@ -165,7 +165,7 @@ class Expressions(Calls):
         return frozenset({made})
 
     def _dict(self, node: cst.Dict, frame: Frame) -> Values:
-        (made,) = self._make(node, frame, Kind.COLLECTION)
+        (made,) = self._make(node, frame, Kind.COLLECTION, tag=self._round)
         everything: Values = NOTHING
         for element in node.elements:
             values = self._value(element.value, frame)
@@ -193,7 +193,7 @@ class Expressions(Calls):
             clause = clause.inner_for_in
         element = node.value if isinstance(node, cst.DictComp) else node.elt
         values = self._value(element, inner)
-        (made,) = self._make(node, frame, Kind.COLLECTION)
+        (made,) = self._make(node, frame, Kind.COLLECTION, tag=self._round)
         self._state.set_attribute(made, ITEM, values)
         return frozenset({made})
 

@@ -105,6 +105,7 @@ class Machine(ABC):
         self._steps = 0
         self._expecting_error = 0
         self._looping = 0
+        self._round = ""  # which rounds of the loops around are followed: what they make is told apart
         self._graded: frozenset[Thing] = frozenset()
         self._things: dict[tuple[object, ...], Thing] = {}
         self._parts: dict[Thing, dict[str, Thing]] = defaultdict(dict)

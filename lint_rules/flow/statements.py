@@ -158,13 +158,16 @@ class Statements(Expressions):
         before, since = self._state.copy(), self._clock
         left: list[State] = []
         self._looping += 1
-        for _ in range(_ROUNDS if self._looping <= _ROUNDS else 1):
+        outer = self._round
+        for number in range(_ROUNDS if self._looping <= _ROUNDS else 1):
+            self._round = f"{outer}.{number}"
             frame.loops.append([])
             head()
             self._statement(node.body, frame)
             left += frame.loops.pop()
             if not self._state.live:
                 break
+        self._round = outer
         self._looping -= 1
         for state in left:
             self._state = self._join(self._state, state, since)

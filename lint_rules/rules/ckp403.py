@@ -242,6 +242,25 @@ class StateDictAlias(Rule):
         ),
         Example(
             """
+            import torch
+
+            from networks import Net, score, train_one_epoch
+
+            model = Net()
+            best, highest = None, 0.0
+            for epoch in range(10):
+                train_one_epoch(model)
+                checkpoint = {"epoch": epoch, "weights": model.state_dict()}
+                if score(model) > highest:
+                    highest = score(model)
+                    best = checkpoint
+            torch.save(best, "best.pt")
+            """,
+            why="that of an earlier round, through two names",
+            lines=(9,),
+        ),
+        Example(
+            """
             from training import Data, train_model
 
             from networks import Net
@@ -310,6 +329,30 @@ class StateDictAlias(Rule):
                     torch.save(best_state, "best.pt")
             """,
             why="saved at once",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches
+            from train_tools import evaluate
+
+            model = Net()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            scaler = torch.amp.GradScaler()
+            for epoch in range(10):
+                for x in batches():
+                    loss = model(x).sum()
+                    loss.backward()
+                    optimizer.step()
+                checkpoint = {"optimizer": optimizer.state_dict(), "epoch": epoch}
+                if epoch > 5:
+                    checkpoint["scaler"] = scaler.state_dict()
+                    checkpoint["model"] = model.state_dict()
+                evaluate(model)
+                torch.save(checkpoint, "last.pt")
+            """,
+            why="a dict that each round makes anew",
         ),
         Example(
             """
