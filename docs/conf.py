@@ -19,7 +19,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "changelog.d", "examples"]
 
 myst_enable_extensions = ["deflist", "substitution"]
-myst_substitutions = {"layout": generate.layout(Path(__file__).parents[1])}
+myst_substitutions = {"layout": generate.layout(Path(__file__).parents[1]), "formats": generate.formats_table()}
 myst_heading_anchors = 3
 
 default_role = "code"  # the docstrings are Markdown: single backticks are code

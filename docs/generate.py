@@ -17,7 +17,7 @@ import torch
 
 from lint_rules import pages as rule_pages
 from lint_rules import registry as rules
-from pytest_ckpt import check_module
+from pytest_ckpt import check_module, formats
 from pytest_ckpt import registry as checks
 
 if TYPE_CHECKING:
@@ -237,6 +237,18 @@ def _branch(folder: Path, indent: str) -> Iterator[str]:
 def _first_sentence(path: Path) -> str:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0].removesuffix(".")
+
+
+def formats_table() -> str:
+    """Write the table of all formats, from their classes."""
+    kinds = [formats.get(name) for name in formats.names()]
+    rows = [
+        f"| `{one.name}` | {one.summary} | {'yes' if one.tagged else 'no'} | "
+        f"{', '.join(f'`@{variant}`' for variant in one.variants)} |"
+        for one in kinds
+    ]
+    head = ["| format | what writes it | carries a device tag | variants |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows])
 
 
 #: Folders whose files are all of one kind, and too many for a picture.

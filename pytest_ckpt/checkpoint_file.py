@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import re
 import sys
 import warnings
+import zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _WORTH_SAVING = 4096
+PROTOCOL = "pickle protocol"
+_NAMED = re.compile(r"Unsupported global: GLOBAL (\S+)")
+_OPERATION = "Unsupported operand"
+_OTHER_PICKLE = "Can not safely load weights when explicit pickle_module is specified"
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
@@ -116,9 +122,39 @@ def unsafe_globals(path: Path) -> tuple[str, ...]:
     """Name what a file of torch.save holds that `weights_only=True` refuses; nothing for other files."""
     try:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # noqa: BLE001 -- a folder, a legacy file, or one that is not torch's
+    except (ValueError, pickle.UnpicklingError):  # a legacy file, or a protocol that torch does not read there
+        return _refused(path)
+    except Exception:  # noqa: BLE001 -- a folder, or a file that is not torch's
         return ()
     return tuple(name for name in found if not name.startswith("torch.nn.parameter.Uninitialized"))
+
+
+def _refused(path: Path) -> tuple[str, ...]:
+    """Name the first thing that loading only weights refuses, by what torch says of it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.load(path, map_location="meta", weights_only=True)
+    except Exception as error:  # noqa: BLE001 -- a file that is not torch's raises anything
+        if not is_refusal(error):
+            return ()
+        named = _NAMED.search(str(error))
+        return (named[1],) if named else (f"{PROTOCOL} {_protocol(path)}",) if _OPERATION in str(error) else ()
+    return ()
+
+
+def _protocol(path: Path) -> int:
+    """Give the pickle protocol of a file of torch.save: the second byte of each pickle in it."""
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()[1]
+    with zipfile.ZipFile(path) as archive:
+        pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        return archive.read(pickled)[1]
+
+
+def classes_of_main(path: Path) -> tuple[str, ...]:
+    """Name the module classes that a pickled module takes from `__main__`, which is another script elsewhere."""
+    return tuple(name for name in unsafe_globals(path) if name.startswith("__main__.") and is_module_class(name))
 
 
 def is_module_class(name: str) -> bool:
@@ -143,7 +179,9 @@ def needs_more_than_weights(load: Callable[[Path], Any], path: Path) -> bool:
 
 def is_refusal(error: BaseException) -> bool:
     """Whether an error is torch's refusal to unpickle more than weights."""
-    return isinstance(error, pickle.UnpicklingError) and "weights" in str(error).lower()
+    if isinstance(error, pickle.UnpicklingError):
+        return "weights" in str(error).lower()
+    return isinstance(error, RuntimeError) and _OTHER_PICKLE in str(error)
 
 
 @contextmanager

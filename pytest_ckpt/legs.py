@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pytest_ckpt import formats
 from pytest_ckpt.findings import LegResult, UsageError
 
 if TYPE_CHECKING:
@@ -62,19 +63,19 @@ def accelerator() -> str | None:
     return device.type if device is not None else None
 
 
-def plan(devices: Sequence[str] | None, formats: Sequence[str]) -> tuple[Leg, ...]:
+def plan(devices: Sequence[str] | None, names: Sequence[str]) -> tuple[Leg, ...]:
     """List the legs.
 
     Args:
         devices: Device types to go between; None for the CPU and the machine's accelerator, or `cuda` without one.
-        formats: Names of formats.
+        names: Names of formats.
 
     Raises:
         UsageError: A device is not the name of a device type.
     """
     present = accelerator()
     wanted = ("cpu", present or "cuda") if devices is None else tuple(dict.fromkeys(map(device_type, devices)))
-    return tuple(_leg(saved, loaded, name) for name in formats for saved in wanted for loaded in wanted)
+    return tuple(_leg(saved, loaded, name) for name in names for saved in wanted for loaded in wanted)
 
 
 def device_type(name: str) -> str:
@@ -93,10 +94,13 @@ def device_type(name: str) -> str:
 
 
 def _leg(saved_on: str, loaded_on: str, name: str) -> Leg:
+    written = formats.get(name)
+    if written.absent:
+        return Leg(saved_on, loaded_on, name, skipped=written.absent)
     absent = [device for device in (saved_on, loaded_on) if device != "cpu" and device != accelerator()]
     if not absent:
         return Leg(saved_on, loaded_on, name)
-    if loaded_on == "cpu" and name == "torch_zip":
+    if loaded_on == "cpu" and written.tagged:
         return Leg(saved_on, loaded_on, name, simulated=True)
     return Leg(saved_on, loaded_on, name, skipped=f"{absent[0]} is not available here: {_why_absent(absent[0])}")
 

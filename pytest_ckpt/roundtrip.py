@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_ckpt import formats as _formats
-from pytest_ckpt import legs, registry
+from pytest_ckpt import legs, places, registry
 from pytest_ckpt.call import Call, Mode
 from pytest_ckpt.checkpoint_file import tensors
 from pytest_ckpt.compare import differences
@@ -137,19 +137,23 @@ def _run(call: Call, planned: Sequence[Leg], checks: Sequence[Check]) -> Report:
     results: list[LegResult] = []
     notes: dict[str, None] = {}
     subject, count = "", 0
-    plain: Trip | None = None
+    plain: dict[str, Trip] = {}
     for leg in planned:
         if leg.skipped:
             results.append(leg.result())
             continue
-        if leg.simulated and plain is not None:
-            found, reason = _tagged(leg, plain)
+        own = _own_way(call, leg, planned)
+        if own:
+            results.append(leg.result(own))
+            continue
+        if leg.simulated and leg.format in plain:
+            found, reason = _tagged(leg, plain[leg.format])
             results.append(leg.result(reason))
             findings.update({(one.category, one.key): one for one in found if (one.category, one.key) not in findings})
             continue
-        trip, found, reason = _leg(call, leg, checks)
+        trip, found, reason = _leg(places.given(call, _formats.get(leg.format).place), leg, checks)
         if call.is_plain and trip.only_weights and trip.content is not None and not leg.simulated:
-            plain = trip
+            plain[leg.format] = trip
         results.append(leg.result(reason))
         notes.update(dict.fromkeys(trip.notes))
         subject, count = type(trip.source).__name__, len(trip.state) or count
@@ -200,10 +204,10 @@ def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
         path = folder / f"checkpoint{written.suffix}"
         tagger = legs.Tagger(leg.saved_on)
         with tagger.active():
-            written.save(trip.bare, path)
+            written.write(trip.bare, path)
         if not tagger.tagged:
             return (), f"torch.save wrote no {leg.saved_on} tag"
-        content = tensors(written.load(path, leg.loaded_on))
+        content = tensors(written.read(path, leg.loaded_on, trip.bare.state_dict))
         state = {name: value for name, value in tensors(trip.bare.state_dict()).items() if name in content}
         return tuple(
             Finding(
@@ -219,7 +223,23 @@ def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
         ), ""
 
 
+def _own_way(call: Call, leg: Leg, planned: Sequence[Leg]) -> str:
+    """Say in which leg functions of the user's own have run already, where this leg's format adds nothing to them."""
+    if call.save is None:
+        return ""
+
+    def way(other: Leg) -> tuple[str, str, str, str]:
+        kind = _formats.get(other.format)
+        reader = "" if call.load is not None else "torch.load" if kind.tagged else kind.name
+        return other.saved_on, other.loaded_on, kind.place, reader
+
+    first = next(other for other in planned if way(other) == way(leg))
+    return "" if first == leg else f"save is your own, so the format changes nothing: see {first}"
+
+
 def _not_judged(trip: Trip) -> str:
+    if trip.unfit:
+        return trip.unfit
     if trip.leg.simulated and not any(isinstance(value, torch.Tensor) for value in trip.state.values()):
         return f"the state_dict holds no tensor that could carry a {trip.leg.saved_on} tag"
     if trip.leg.simulated and not trip.tagged:
@@ -229,7 +249,7 @@ def _not_judged(trip: Trip) -> str:
 
 def _look(traveller: Traveller, checks: Sequence[Check]) -> tuple[Trip, tuple[Finding, ...]]:
     trip = traveller.travel()
-    return trip, tuple(finding for check in checks for finding in check.run(trip))
+    return trip, () if trip.unfit else tuple(finding for check in checks for finding in check.run(trip))
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class Traveller:
         if not self._natural:
             self._distinguish(trip)
         self._save(trip)
-        if trip.save_error:
+        if trip.save_error or trip.unfit:
             return trip
         training = [(module, module.training) for module in source.modules()]
         self._load(trip)
@@ -150,6 +150,11 @@ class Traveller:
         fresh, self._twin = self._twin, None
         return fresh if fresh is not None else self._call.build_apart(trip.source)
 
+    def _template(self, trip: Trip) -> Mapping[str, Any]:
+        """Give the state_dict of the module that will be loaded."""
+        self._twin = self._fresh(trip)
+        return self._bare(self._twin).state_dict()
+
     # ------------------------------------------------------------------------------------------------------------- save
 
     def _save(self, trip: Trip) -> None:
@@ -162,9 +167,13 @@ class Traveller:
                 if self._call.save is not None:
                     self._call.save(trip.source, self._path)
                 else:
-                    self._format.save(trip.source, self._path)
+                    self._format.write(trip.source, self._path)
+        except formats.Unfit as reason:
+            trip.unfit = str(reason)
+            return
         except Exception as error:  # noqa: BLE001 -- whatever saving raises is what the report is about
             trip.save_error = where(error)
+            trip.binds = self._format.binds(trip.source) if self._call.save is None else None
             return
         trip.tagged = tagger.tagged
         trip.save_changes = merged(trip.save_changes, before.changes())
@@ -174,6 +183,8 @@ class Traveller:
                 f"save({type(trip.source).__name__}, path) wrote nothing to {self._path.name}: write the checkpoint to "
                 "the path that it is given, and not to one of your own"
             )
+        if self._call.load is None and not self._format.recognises(self._path):
+            trip.unfit = f"save is your own, and wrote no {self._format.name}"
 
     # ------------------------------------------------------------------------------------------------------------- load
 
@@ -228,6 +239,7 @@ class Traveller:
             return
         if isinstance(content, nn.Module):
             trip.loaded = content
+            trip.unsafe_globals += checkpoint_file.classes_of_main(self._path)
             return
         if not isinstance(content, Mapping):
             raise UsageError(
@@ -259,12 +271,14 @@ class Traveller:
 
     def _read(self, trip: Trip) -> Any:
         try:
-            return self._format.load(self._path, self._leg.loaded_on)
+            return self._format.read(self._path, self._leg.loaded_on, lambda: self._template(trip))
         except pickle.UnpicklingError:
             trip.only_weights = False
             trip.unsafe_globals = checkpoint_file.unsafe_globals(self._path)
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
+            if self._format.into:
+                trip.blamed = blamed(trip.state, trip.state, self._fresh(trip), str(error))
             return None
         try:
             return torch.load(self._path, map_location=self._leg.loaded_on, weights_only=False)
@@ -387,7 +401,7 @@ class Traveller:
             self._run(used)
             for module, was_training in mode:
                 module.training = was_training
-            self._call.put(used, self._format.load(self._path, self._leg.loaded_on))
+            self._call.put(used, self._format.read(self._path, self._leg.loaded_on, used.state_dict))
         except Exception:  # noqa: BLE001 -- a used module may refuse what a fresh one takes; that is another matter
             return
         trip.warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run, self._call.build)

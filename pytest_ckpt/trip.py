@@ -63,7 +63,9 @@ class Trip:
         carried: Names of the live entries that the state is meant to carry.
         state: What `source.state_dict()` gave when it was saved.
         moved: Entries of the source whose values were moved first.
+        unfit: Why the format cannot hold this state, which is not the module's fault.
         save_error: What saving raised.
+        binds: What in the module cannot be written, its name and what it is, where the format knows.
         save_changes: What saving changed in the live module.
         save_modes: Submodules that saving left in another mode.
         tagged: How many storages were written with the leg's device tag, where that is simulated.
@@ -102,7 +104,9 @@ class Trip:
     carried: frozenset[str] = frozenset()
     state: Mapping[str, Any] = field(default_factory=dict)
     moved: frozenset[str] = frozenset()
+    unfit: str = ""
     save_error: str = ""
+    binds: tuple[str, str] | None = None
     save_changes: tuple[Changed, ...] = ()
     save_modes: tuple[Changed, ...] = ()
     tagged: int = 0

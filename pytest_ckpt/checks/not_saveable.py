@@ -45,7 +45,17 @@ class NotSaveable(Check):
     stage: ClassVar[Stage] = Stage.SAVE
 
     def run(self, trip: Trip) -> Iterator[Finding]:
-        if trip.save_error:
+        if trip.binds is not None:
+            key, what = trip.binds
+            yield Finding(
+                self.name,
+                key,
+                f"the whole module cannot be pickled, and saving raised {trip.save_error}",
+                "define classes and functions at the top of a module, or torch.save(model.state_dict(), path)",
+                what,
+                "no pickle",
+            )
+        elif trip.save_error:
             extra = [key for key in trip.state if key.rpartition(".")[2] == "_extra_state"]
             yield Finding(
                 self.name,

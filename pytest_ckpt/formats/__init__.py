@@ -1,4 +1,8 @@
-"""The formats. One file is one format: how a module's state is written by default, and how it is read back."""
+"""The formats. One file is one format: how a module's state is written by default, and how it is read back.
+
+A name may say more after an `@`: for files what saving and loading are given (`torch_zip@buffer`), for `dcp` how many
+ranks save and how many load (`dcp@2:1`).
+"""
 
 from __future__ import annotations
 
@@ -6,39 +10,115 @@ import pkgutil
 from abc import ABC, abstractmethod
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pytest_ckpt import places
 from pytest_ckpt.findings import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
 
 
+class Unfit(Exception):  # noqa: N818 -- not an error: the leg is skipped
+    """The format cannot hold this state, which is not the module's fault; the message says why."""
+
+
 class Format(ABC):
-    """One file format.
+    """One format.
 
     Attributes:
         name: Its name in options and legs; the file's name.
-        suffix: What a file of this format ends with.
+        summary: One line for tables: what writes and reads it.
+        suffix: What a file of this format ends with; empty for a folder.
+        tagged: Whether torch.save writes a device beside each storage.
+        into: Whether it reads into the state_dict of a fresh module, whose keys the file must have.
+        needs: The package that has to be installed besides torch; empty for none.
+        variants: What may stand after the `@`.
+        variant: What does; empty for nothing.
     """
 
     name: ClassVar[str]
+    summary: ClassVar[str]
     suffix: ClassVar[str]
+    tagged: ClassVar[bool] = False
+    into: ClassVar[bool] = False
+    needs: ClassVar[str] = ""
+    variants: ClassVar[tuple[str, ...]] = places.PLACES
+
+    def __init__(self, variant: str = "") -> None:
+        self.variant = variant
+
+    @property
+    def place(self) -> str:
+        """What a save and a load are given, one of `places.PLACES`."""
+        return self.variant if self.variant in places.PLACES else places.PLACES[0]
 
     @abstractmethod
-    def save(self, module: nn.Module, path: Path) -> None:
-        """Write the module's state_dict."""
+    def save(self, module: nn.Module, target: Any) -> None:
+        """Write the module's state.
+
+        Args:
+            module: The module.
+            target: A path, or what `variant` says.
+
+        Raises:
+            Unfit: The format cannot hold it.
+        """
 
     @abstractmethod
-    def load(self, path: Path, device: str) -> Any:
-        """Read what `save` wrote, or what the user's own save wrote in this format, onto a device.
+    def load(self, source: Any, device: str, template: Callable[[], Mapping[str, Any]]) -> Any:
+        """Read what `save` wrote, or what the user's own save wrote in this format.
+
+        Args:
+            source: A path, or what `variant` says.
+            device: Device type on which the tensors come.
+            template: Gives the state_dict of the module that will be loaded, for a format that reads into one.
+
+        Returns:
+            A state_dict, or a whole module.
 
         Raises:
             pickle.UnpicklingError: The file holds more than weights.
         """
+
+    @classmethod
+    def accepts(cls, variant: str) -> bool:
+        """Whether the words may stand after the `@`."""
+        return variant in cls.variants
+
+    def write(self, module: nn.Module, path: Path) -> None:
+        """Save to a path, the way that `variant` says."""
+        with places.writing(path, self.place) as target:
+            self.save(module, target)
+
+    def read(self, path: Path, device: str, template: Callable[[], Mapping[str, Any]]) -> Any:
+        """Load from a path, the way that `variant` says."""
+        with places.reading(path, self.place) as source:
+            return self.load(source, device, template)
+
+    def recognises(self, path: Path) -> bool:
+        """Whether what the user's own save wrote can be of this format; where in doubt, loading it will tell."""
+        del path
+        return True
+
+    def binds(self, module: nn.Module) -> tuple[str, str] | None:
+        """Give what in the module this format cannot write, its name and what it is; None if the format knows no more.
+
+        Asked only after saving has raised.
+        """
+        del module
+        return None
+
+    @property
+    def absent(self) -> str:
+        """Why the format cannot be used here; empty if it can."""
+        if not self.needs or find_spec(self.needs) is not None:
+            return ""
+        return f"{self.needs} is not installed: pip install {self.needs}"
 
 
 @cache
@@ -48,18 +128,22 @@ def names() -> tuple[str, ...]:
 
 
 def require(given: Sequence[str]) -> tuple[str, ...]:
-    """Return the names if all are names of formats.
+    """Return the names if all are names of formats, perhaps with a variant; each once.
 
     Raises:
         UsageError: One is not; the message has the nearest name.
     """
     if isinstance(given, str):
         raise UsageError(f"formats takes a list of names, not the string {given!r}: write [{given!r}]")
-    for name in given:
+    for one in given:
+        name, at, variant = one.partition("@")
         if name not in names():
             meant = did_you_mean(name, names())
-            raise UsageError(f"there is no format {name!r}: {meant}The formats are {', '.join(names())}")
-    return tuple(given)
+            raise UsageError(f"there is no format {one!r}: {meant}The formats are {', '.join(names())}")
+        if at and not _kind(name).accepts(variant):
+            known = ", ".join(f"{name}@{other}" for other in _kind(name).variants)
+            raise UsageError(f"there is no format {one!r}: besides {name} alone there are {known}")
+    return tuple(dict.fromkeys(given))
 
 
 @cache
@@ -70,9 +154,14 @@ def get(name: str) -> Format:
         UsageError: There is none; the message has the nearest name.
     """
     require([name])
+    kind, _, variant = name.partition("@")
+    return _kind(kind)(variant)
+
+
+def _kind(name: str) -> type[Format]:
     module = import_module(f"pytest_ckpt.formats.{name}")
-    found: Format = next(
-        value()
+    found: type[Format] = next(
+        value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Format) and value.__module__ == module.__name__
     )

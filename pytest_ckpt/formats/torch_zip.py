@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -12,8 +13,7 @@ import torch
 from pytest_ckpt.formats import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
 
@@ -24,22 +24,29 @@ class TorchZip(Format):
     """`torch.save(module.state_dict(), path)` and `torch.load(path, map_location=..., weights_only=True)`."""
 
     name: ClassVar[str] = "torch_zip"
+    summary: ClassVar[str] = "`torch.save(module.state_dict(), path)`, a zip archive"
     suffix: ClassVar[str] = ".pt"
+    tagged: ClassVar[bool] = True
 
-    def save(self, module: nn.Module, path: Path) -> None:
+    def save(self, module: nn.Module, target: Any) -> None:
         """Write the module's state_dict with torch.save."""
-        with _quietly():
-            torch.save(module.state_dict(), path)
+        with quietly():
+            torch.save(module.state_dict(), target)
 
-    def load(self, path: Path, device: str) -> Any:
+    def load(self, source: Any, device: str, template: Callable[[], Mapping[str, Any]]) -> Any:
         """Read the file with torch.load, only weights; a large one is mapped into memory rather than read."""
-        mapped = device == "cpu" and path.stat().st_size >= _WORTH_MAPPING and zipfile.is_zipfile(path)
-        with _quietly():
-            return torch.load(path, map_location=device, weights_only=True, mmap=mapped)
+        del template
+        mapped = device == "cpu" and isinstance(source, Path) and _worth_mapping(source)
+        with quietly():
+            return torch.load(source, map_location=device, weights_only=True, mmap=mapped)
+
+
+def _worth_mapping(path: Path) -> bool:
+    return path.stat().st_size >= _WORTH_MAPPING and zipfile.is_zipfile(path)
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep torch's warnings about its own ways of saving from the user, who has no part in them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

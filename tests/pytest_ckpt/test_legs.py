@@ -75,7 +75,7 @@ def test_devices_are_taken_once_and_by_type(host):
 
 def test_formats_other_than_that_of_torch_carry_no_tag(host):
     host(None)
-    assert planned(formats=("other",))["cuda->cpu other"] == "skipped"
+    assert planned(formats=("safetensors",))["cuda->cpu safetensors"] == "skipped"
 
 
 @without_cuda

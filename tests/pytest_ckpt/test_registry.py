@@ -94,7 +94,8 @@ def test_a_format_is_its_file(name):
     found = formats.get(name)
     assert isinstance(found, Format)
     assert found.name == name
-    assert found.suffix.startswith(".")
+    assert found.suffix.startswith(".") or not found.suffix
+    assert found.summary.strip()
     assert formats.get(name) is found
 
 
@@ -102,6 +103,28 @@ def test_a_format_is_its_file(name):
 def test_an_unknown_format_is_answered_with_the_nearest(given):
     with pytest.raises(UsageError, match="did you mean 'torch_zip'"):
         formats.get(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ("torch_zip@bytes", "torch_zip@path, torch_zip@str, torch_zip@file, torch_zip@buffer"),
+        ("torch_zip@", "torch_zip@buffer"),
+        ("safetensors@buffer", "safetensors@path, safetensors@str"),
+        ("dcp@2", "dcp@N:M"),
+        ("dcp@0:1", "dcp@N:M"),
+        ("dcp@buffer", "dcp@N:M"),
+    ],
+)
+def test_an_unknown_variant_is_answered_with_those_that_there_are(given, known):
+    with pytest.raises(UsageError, match=f"no format '{given}'") as caught:
+        formats.require(["torch_zip", given])
+    assert known in str(caught.value)
+
+
+def test_formats_are_taken_once_and_in_order():
+    given = ["torch_zip@buffer", "safetensors", "dcp@2:13", "safetensors"]
+    assert formats.require(given) == ("torch_zip@buffer", "safetensors", "dcp@2:13")
 
 
 # ------------------------------------------------------------------------------------------------------ lazily imported
