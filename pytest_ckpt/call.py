@@ -34,6 +34,7 @@ class Call:
     load_state: Callable[[Any, Any], Any] | None
     allow_missing: tuple[str, ...]
     allow_unexpected: tuple[str, ...]
+    claims: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("make", "prepare", "save", "load", "load_state"):

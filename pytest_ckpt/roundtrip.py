@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_ckpt import formats as _formats
-from pytest_ckpt import legs, places, registry
+from pytest_ckpt import legs, places, promises, registry
 from pytest_ckpt.call import Call, Mode
 from pytest_ckpt.checkpoint_file import tensors
 from pytest_ckpt.compare import differences
@@ -52,6 +52,7 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
     formats: Sequence[str] | None = None,
     checks: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
+    claims: Sequence[str] = (),
 ) -> Report:
     """Save a module, load it into a fresh one, and compare everything that a checkpoint should carry.
 
@@ -74,6 +75,8 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
         formats: Names of file formats; the default is `torch_zip`.
         checks: Names of the checks to run; the default is all.
         ignore: Names of checks to leave out.
+        claims: Promises to hold it to: `"atomic"`, that a save which fails or is killed loses no earlier checkpoint,
+            and `"unchanged-on-error"`, that a load which raises leaves the module as it was.
 
     Returns:
         The report. `report.raise_for_findings()` raises `CheckpointError`, an AssertionError, if anything is wrong.
@@ -93,6 +96,7 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
             load_state,
             _strings("allow_missing", allow_missing),
             _strings("allow_unexpected", allow_unexpected),
+            promises.require(_strings("claims", claims)),
         )
         planned = legs.plan(_some("devices", devices), _formats.require(_some("formats", formats) or ("torch_zip",)))
         wanted = registry.select(_some("checks", checks), _strings("ignore", ignore))

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt import checkpoint_file, formats, legs
+from pytest_ckpt import checkpoint_file, formats, legs, promises
 from pytest_ckpt.attribution import attribute_outputs
 from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, uninitialized, untied
+from pytest_ckpt.conflicts import collisions, tie_conflicts
 from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.facts import (
     blamed,
@@ -84,7 +85,21 @@ class Traveller:
             for module, was_training in training:
                 module.training = was_training
             probe(trip, self._path, strictness=self._probing)
+            self._promised(trip)
         return trip
+
+    def _promised(self, trip: Trip) -> None:
+        """Hold the trip to what is claimed of it."""
+        claims = self._call.claims
+        if promises.ATOMIC in claims and self._format.place in {"path", "str"}:
+            trip.torn = promises.torn(trip, self._path.parent.with_name(f"{self._path.parent.name}-crashes"))
+        if promises.UNCHANGED in claims:
+            trip.half = promises.half_loaded(trip)
+            if trip.content is None:
+                trip.notes = (
+                    *trip.notes,
+                    f"claim {promises.UNCHANGED!r} was not judged, since load makes a new module: give load_state",
+                )
 
     def _bare(self, module: nn.Module) -> nn.Module:
         """Give what is compared: the module itself, or what is in its wrappers where a loader of the user's own is."""
@@ -206,6 +221,7 @@ class Traveller:
             trip.unsafe_globals = found if checkpoint_file.is_refusal(error) else ()
             target = self._bare(self._fresh(trip))
             trip.blamed = blamed(trip.state, trip.file_state or trip.state, target, str(error))
+            self._collided(trip, trip.in_file)
             return
         if not isinstance(loaded, nn.Module):
             raise UsageError(
@@ -223,6 +239,12 @@ class Traveller:
             if (name in fresh and difference(name, fresh[name], got[name]) is None)
             or (name in again and difference(name, again[name], got[name]) is not None)
         )
+
+    @staticmethod
+    def _collided(trip: Trip, file: Mapping[str, Tensor]) -> None:
+        """Find among what a failed load is about the entries that were written under the name of another."""
+        live = entries(trip.bare)
+        trip.collisions = collisions((one.key for one in trip.blamed), live, {}, file)
 
     def _load_again(self) -> dict[str, Tensor]:
         """Give the entries of a second module loaded from the same file; what differs in it was not in the file."""
@@ -258,6 +280,7 @@ class Traveller:
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
             trip.blamed = blamed(trip.state, content, target, str(error)) or extra_state_refused(error, target)
+            self._collided(trip, checkpoint_file.tensors(content))
             return
         trip.loaded, trip.content = bare, content
         trip.kept = frozenset(
@@ -306,6 +329,12 @@ class Traveller:
             for one in trip.differences
             if one.aspect == "value" and one.key in source and rounded(source[one.key], target[one.key])
         )
+        lost = [one.key for one in trip.differences if one.aspect == "value" and one.key not in trip.kept]
+        trip.tie_conflicts = tie_conflicts(lost, source, target, trip.in_file)
+        conflicting = {one.key for one in trip.tie_conflicts}
+        if trip.in_file:
+            lost = [key for key in lost if key not in conflicting]
+            trip.collisions = collisions(lost, source, target, trip.in_file)
         trip.broken_ties = untied(wanted, target)
         trip.grad_flags = self._grad_flags(wanted, target, loaded)
         if not self._call.runner.given:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from pytest_ckpt.attribution import Attribution
 from pytest_ckpt.compare import entries
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_ckpt.call import Call
     from pytest_ckpt.compare import Difference
     from pytest_ckpt.legs import Leg
+    from pytest_ckpt.promises import Torn
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Trip:
         lapses: Wrong checkpoints that the loader took for right ones.
         stale: Entries that a second save wrote as they were at the first.
         follows: Entries of the loaded module that changed when the file was written again.
+        torn: A failed save that took the previous checkpoint with it, where that is promised not to happen.
+        half: Entries that a load which raised has changed, where that is promised not to happen.
         truncated: What the loader gave for a file that was cut in half; empty if it refused it.
         natural: Whether the source was saved as the factory and `prepare` left it.
         call: How it was travelled.
@@ -78,6 +83,8 @@ class Trip:
         dict_changes: What loading changed in the caller's dict.
         differences: Live entries that differ between source and loaded module.
         rounded: Entries that hold the saved value rounded to a narrower dtype.
+        collisions: Lost entries that were written under the name of another one.
+        tie_conflicts: Lost entries that are one tensor with another on one side and not in the file.
         broken_ties: Names that are one tensor in the source and several in the loaded module.
         grad_flags: Parameters whose requires_grad differs.
         modes: Submodules whose mode loading changed.
@@ -100,6 +107,8 @@ class Trip:
     lapses: tuple[Lapse, ...] = ()
     stale: tuple[Changed, ...] = ()
     follows: tuple[Changed, ...] = ()
+    torn: Torn | None = None
+    half: tuple[Changed, ...] = ()
     truncated: str = ""
     carried: frozenset[str] = frozenset()
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -119,6 +128,8 @@ class Trip:
     dict_changes: tuple[Changed, ...] = ()
     differences: tuple[Difference, ...] = ()
     rounded: frozenset[str] = frozenset()
+    collisions: tuple[Changed, ...] = ()
+    tie_conflicts: tuple[Changed, ...] = ()
     broken_ties: tuple[tuple[str, ...], ...] = ()
     grad_flags: tuple[Changed, ...] = ()
     modes: tuple[Changed, ...] = ()
@@ -134,6 +145,12 @@ class Trip:
         """Entries that were lost for certain, although their values were moved: left as they were, or rounded."""
         lost = {one.key for one in self.differences if one.aspect == "value"}
         return frozenset(lost & self.moved & (self.kept | self.rounded))
+
+    @property
+    def in_file(self) -> Mapping[str, Tensor]:
+        """The tensors that the checkpoint holds, by name, as far as they are known."""
+        known = self.file_state if self.file_state is not None else self.content
+        return {key: value for key, value in (known or {}).items() if isinstance(value, torch.Tensor)}
 
     @property
     def device_refused(self) -> bool:
@@ -155,6 +172,9 @@ class Trip:
         return next((f"{prefix}{key}" for prefix in _WRAPPERS if f"{prefix}{key}" in names), "")
 
     def _category(self, one: Difference) -> str:
+        for category, conflicts in (("key-collision", self.collisions), ("tie-conflict", self.tie_conflicts)):
+            if any(conflict.key == one.key for conflict in conflicts):
+                return category
         if one.aspect != "value":
             return _BY_ASPECT[one.aspect]
         if self.file_state is not None and one.key not in self.file_state:

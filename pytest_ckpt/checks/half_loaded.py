@@ -24,7 +24,8 @@ class HalfLoaded(Check):
     ## What it checks
 
     A checkpoint in which one parameter is missing or has another shape is given to the loader. `load_state_dict`
-    raises, and the loader returns all the same.
+    raises, and the loader returns all the same. And where you promise it, `claims=("unchanged-on-error",)`: a load
+    that raises leaves the module as it was.
 
     ## Why it matters
 
@@ -59,6 +60,17 @@ class HalfLoaded(Check):
                     "load_state_dict raised for this entry, and the loader swallowed it: every other entry is loaded",
                     "let the error through, or use a fresh module only if its load_state_dict(...) returned",
                 )
+        if trip.half:
+            one = trip.half[0]
+            rest = f" and {len(trip.half) - 1} more" if len(trip.half) > 1 else ""
+            yield Finding(
+                self.name,
+                one.key,
+                f"a load that raised has changed this entry{rest}, and unchanged-on-error is claimed",
+                "compare keys and shapes with module.state_dict() before copying anything, or load into a copy first",
+                one.expected,
+                one.actual,
+            )
 
     @staticmethod
     def failing() -> Case:

@@ -49,7 +49,7 @@ class NotLoadable(Check):
     stage: ClassVar[Stage] = Stage.LOAD
 
     def run(self, trip: Trip) -> Iterator[Finding]:
-        if not trip.load_error or trip.device_refused or trip.unsafe_globals:
+        if not trip.load_error or trip.device_refused or trip.unsafe_globals or trip.collisions:
             return
         for one in trip.blamed:
             yield Finding(
