@@ -33,6 +33,33 @@ TORCH_LOAD_NEEDS: tuple[tuple[Needle, ...], ...] = (
     (b"from torch", b"load", _IMPORTED),
 )
 
+_STATE_CALL = re.compile(rb"\.load_state_dict\s*\(\s*(?!\))")
+_OBJECT = rb"(?:[\w.]|\[[^\[\]\n]*\]|getattr\([^()\n]*\))+"
+_ALONE = re.compile(rb"\s*" + _OBJECT)
+_COPIED = re.compile(_OBJECT + rb"\.state_dict\(\)\s*,?\s*(?:strict\s*=\s*\w+\s*,?\s*)?\)[ \t]*(?=[;#\r\n]|$)")
+_FROM_ELSEWHERE = re.compile(rb"load\w*\s*\(|pretrained|checkpoint\w*\s*\(")
+
+
+def _loads_state(data: bytes) -> bool:
+    """Tell whether a state may be loaded that is not just copied from another module of the program.
+
+    `a.load_state_dict(b.state_dict())` on a line of its own is given no path, its result goes nowhere, and what it
+    copies comes from no checkpoint, unless the file reads something. Large libraries are full of it.
+    """
+    copies = False
+    for found in _STATE_CALL.finditer(data):
+        before = data[data.rfind(b"\n", 0, found.start()) + 1 : found.start()]
+        if before.lstrip().startswith(b"#"):
+            continue
+        if not (_ALONE.fullmatch(before) and _COPIED.match(data, found.end())):
+            return True
+        copies = True
+    return copies and _FROM_ELSEWHERE.search(data.replace(b".load_state_dict", b"")) is not None
+
+
+#: What a source must hold so that it can load a state that something is to be said about.
+STATE_NEEDS: tuple[tuple[Needle, ...], ...] = ((b".load_state_dict", _loads_state),)
+
 _POSITIONAL = ("f", "map_location", "pickle_module")
 _APPLIERS = ("builtins.map",)
 

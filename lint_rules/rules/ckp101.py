@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lint_rules.loading import STATE_METHOD, takes_state
+from lint_rules.loading import STATE_METHOD, STATE_NEEDS, takes_state
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LoadStateDictPath(Rule):
     code = "CKP101"
     name = "load-state-dict-path"
     summary = "A path is passed to `load_state_dict`"
-    needs = ((b".load_state_dict",),)
+    needs = STATE_NEEDS
     marks = frozenset({STATE_METHOD})
     follows = True
     invalid = (

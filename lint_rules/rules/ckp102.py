@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lint_rules.knowledge import INFERENCE, RETURNS_SELF, WEIGHT_METHODS
-from lint_rules.loading import STATE_METHOD, takes_state
+from lint_rules.loading import STATE_METHOD, STATE_NEEDS, takes_state
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class LoadStateDictResultAsModel(Rule):
     code = "CKP102"
     name = "load-state-dict-result-as-model"
     summary = "The result of `load_state_dict` is taken for the model"
-    needs = ((b".load_state_dict",),)
+    needs = STATE_NEEDS
     marks = frozenset({STATE_METHOD})
     follows = True
     invalid = (

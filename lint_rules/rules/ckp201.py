@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from lint_rules.loading import STATE_NEEDS
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class MissingEval(Rule):
     code = "CKP201"
     name = "missing-eval"
     summary = "A loaded module is run without `eval()`"
-    needs = ((b".load_state_dict",), (b"torch", b".load", _may_run_what_it_loads))
+    needs = (*STATE_NEEDS, (b"torch", b".load", _may_run_what_it_loads))
     marks = frozenset({"load_state_dict", "load"})
     follows = True
     invalid = (

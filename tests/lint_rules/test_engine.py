@@ -174,3 +174,24 @@ def test_importing_the_engine_and_the_rules_loads_no_parser() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("net.load_state_dict(state)", True),
+        ("net.load_state_dict(other.state_dict())", False),
+        ("self.nets[0].load_state_dict(\n    getattr(other, name).state_dict(), strict=False\n)  # copied", False),
+        ("net.load_state_dict(other.state_dict())\nnet.load_state_dict('a.pt')", True),
+        ("keys = net.load_state_dict(other.state_dict())", True),
+        ("net.load_state_dict(other.state_dict()).eval()", True),
+        ("net.load_state_dict(load_model().state_dict())", True),
+        ("other = torch.load(path)\nnet.load_state_dict(other.state_dict())", True),
+        ("other = Net.from_pretrained(path)\nnet.load_state_dict(other.state_dict())", True),
+        ("# see net.load_state_dict(state)", False),
+        ("if x: net.load_state_dict(other.state_dict())", True),
+        ('{"source": ["net.load_state_dict(other.state_dict())\\n"]}', True),
+    ],
+)
+def test_copies_between_modules_of_a_program_are_not_parsed(code: str, wanted: bool) -> None:
+    assert bool(prefilter.wanted(code.encode(), RULES[:2])) is wanted
