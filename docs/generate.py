@@ -1,7 +1,7 @@
 """Writes the reference pages of checks and rules, each from the one file that defines it.
 
 A check's page is its class docstring, with its two cases between the explanation and the references: their source,
-the call that makes their round trip, and the report that it gives. A rule's page is what `ckpt-lint --explain` prints.
+the call that judges them, and the report that it gives. A rule's page is what `ckpt-lint --explain` prints.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+import pytest_ckpt
 from lint_rules import pages as rule_pages
 from lint_rules import registry as rules
-from pytest_ckpt import check_module, formats
+from pytest_ckpt import formats
 from pytest_ckpt import registry as checks
 
 if TYPE_CHECKING:
@@ -98,18 +99,18 @@ def check_page(check: Check) -> str:
 
 
 def _case(check: Check, case: Case, name: str) -> Iterator[str]:
-    """Show one case: its code, its round trip, and the report."""
+    """Show one case: its code, its call, and the report."""
     module = sys.modules[type(check).__module__]
     yield _block("python", _source(module, name))
     torch.manual_seed(0)
-    report = check_module(case.make, devices=["cpu", "cuda"], **case.arguments)
+    report = case.report(**({"devices": ["cpu", "cuda"]} if case.judge == "check_module" else {}))
     yield "which reports:" if report.findings else "which finds nothing:"
     shown = [line for line in _public(report.text(), module).splitlines() if not line.startswith("  leg")]
     yield _block("text", re.sub(r"\(at [^)]*[/\\](\w+\.py:\d+)", r"(at \1", "\n".join(shown)).strip())
 
 
 def _source(module: ModuleType, case: str) -> str:
-    """Give the code of a case as a script: the imports and definitions that it needs, and the call of check_module."""
+    """Give the code of a case as a script: the imports and definitions that it needs, and the call that judges it."""
     text = inspect.getsource(module)
     tree = ast.parse(text)
     own = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")
@@ -117,7 +118,7 @@ def _source(module: ModuleType, case: str) -> str:
     helpers = _needed(method, [node for node in tree.body if node is not own])
     call = _call(method)
     sources = [_with_decorators(text, node) for node in helpers]
-    imports = _imports(tree, [method, *helpers])
+    imports = _imports(tree, [method, *helpers], call.partition("(")[0].rpartition(" ")[2])
     return _public("\n\n\n".join(["\n".join(imports).rstrip(), *sources, call]), module)
 
 
@@ -143,7 +144,7 @@ def _names(node: ast.AST) -> set[str]:
 
 
 def _call(method: ast.FunctionDef) -> str:
-    """Turn `return Case(make, key=..., arguments={...})` into `check_module(make, ...)`."""
+    """Turn `return Case(make, key=..., arguments={...}, judge=...)` into a call of the function that judges it."""
     (statement,) = (node for node in method.body if isinstance(node, ast.Return))
     case = statement.value
     if not isinstance(case, ast.Call):
@@ -156,7 +157,12 @@ def _call(method: ast.FunctionDef) -> str:
         for key, value in zip(given.keys, given.values, strict=True)
         if key is not None
     ]
-    return f"report = check_module({', '.join([ast.unparse(case.args[0]), *words])})\nprint(report.text())"
+    return f"report = {_judge(case)}({', '.join([ast.unparse(case.args[0]), *words])})\nprint(report.text())"
+
+
+def _judge(case: ast.Call) -> str:
+    given = (ast.literal_eval(word.value) for word in case.keywords if word.arg == "judge")
+    return str(next(given, "check_module"))
 
 
 def _with_decorators(text: str, node: ast.stmt) -> str:
@@ -165,10 +171,11 @@ def _with_decorators(text: str, node: ast.stmt) -> str:
     return textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
 
 
-def _imports(tree: ast.Module, users: Iterable[ast.AST]) -> list[str]:
-    """Give the import statements that some pieces of a module need, and that of check_module, as isort orders them."""
+def _imports(tree: ast.Module, users: Iterable[ast.AST], judge: str) -> list[str]:
+    """Give the import statements that some pieces of a module need, and that of the judge, as isort orders them."""
     used = set().union(*map(_names, users))
-    groups: tuple[list[str], list[str], list[str]] = ([], [], ["from pytest_ckpt import check_module"])
+    ours = sorted({judge} | (used & set(pytest_ckpt.__all__)), key=lambda name: (not name[0].isupper(), name))
+    groups: tuple[list[str], list[str], list[str]] = ([], [], [f"from pytest_ckpt import {', '.join(ours)}"])
     for node in ast.walk(tree):
         if not isinstance(node, (ast.Import, ast.ImportFrom)):
             continue

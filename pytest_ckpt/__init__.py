@@ -11,17 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_ckpt.findings import CheckpointError, Finding, LegResult, Report, UsageError
+    from pytest_ckpt.resume import Training, check_resume
     from pytest_ckpt.roundtrip import check_module
 
-__all__ = ["CheckpointError", "Finding", "LegResult", "Report", "UsageError", "check_module"]
+__all__ = [
+    "CheckpointError",
+    "Finding",
+    "LegResult",
+    "Report",
+    "Training",
+    "UsageError",
+    "check_module",
+    "check_resume",
+]
 
 _HOME = {
     "CheckpointError": "findings",
     "Finding": "findings",
     "LegResult": "findings",
     "Report": "findings",
+    "Training": "resume",
     "UsageError": "findings",
     "check_module": "roundtrip",
+    "check_resume": "resume",
 }
 
 

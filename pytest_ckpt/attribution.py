@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+One = TypeVar("One")
 Run: TypeAlias = "Callable[[nn.Module], Any]"
 Kind = Literal["attribute", "submodule", "buffer", "derived", "config", "unknown"]
 _ABSENT = object()
@@ -153,7 +154,7 @@ def _explanation(everything: Sequence[_Candidate], search: _Search) -> tuple[_Ca
     on_both_sides = [one for one in sure if one.expected is not _ABSENT and one.actual is not _ABSENT]
     for pool in (sure, on_both_sides, everything):
         if pool and explains(pool):
-            return _smallest(pool, explains)
+            return smallest(pool, explains)
     return next(((one,) for one in sure if explains([one])), ())
 
 
@@ -305,9 +306,7 @@ def _registry_of(owner: nn.Module, name: str) -> Literal["_parameters", "_buffer
     return "_parameters" if name in owner._parameters else "_buffers"  # noqa: SLF001 -- the registry is what is asked for
 
 
-def _smallest(
-    candidates: Sequence[_Candidate], explains: Callable[[Sequence[_Candidate]], bool]
-) -> tuple[_Candidate, ...]:
+def smallest(candidates: Sequence[One], explains: Callable[[Sequence[One]], bool]) -> tuple[One, ...]:
     """Reduce a set that explains the difference to one of which no part can be left out (ddmin, Zeller 2002)."""
     kept, parts = list(candidates), 2
     while len(kept) > 1:

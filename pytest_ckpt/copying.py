@@ -102,7 +102,7 @@ class Copier:
         if _is_plain(value):
             result = kind.__new__(kind)
             self._memo[id(value)] = result
-            for name, item in _fields(value).items():
+            for name, item in fields(value).items():
                 object.__setattr__(result, name, self.copy(item))
             return result
         return self._deep_copy(value)
@@ -168,7 +168,7 @@ def _refill(original: Any, copied: Any, back: dict[int, Any]) -> None:
             original.clear()
             original.update(items) if isinstance(original, set) else original.extend(items)
         elif not isinstance(original, tuple):
-            _refill_object(original, {name: of(value) for name, value in _fields(copied).items()})
+            _refill_object(original, {name: of(value) for name, value in fields(copied).items()})
     except Exception:  # noqa: BLE001, S110 -- a foreign container may refuse; its copy was only an attempt
         pass
 
@@ -182,10 +182,10 @@ def _refill_numpy(original: Any, copied: Any) -> None:
         original[...] = copied
 
 
-def _refill_object(original: Any, fields: dict[str, Any]) -> None:
-    for name in _fields(original).keys() - fields.keys():
+def _refill_object(original: Any, held: dict[str, Any]) -> None:
+    for name in fields(original).keys() - held.keys():
         object.__delattr__(original, name)
-    for name, value in fields.items():
+    for name, value in held.items():
         object.__setattr__(original, name, value)
 
 
@@ -195,7 +195,7 @@ def _is_plain(value: Any) -> bool:
     usual: Any = object
     return (
         bool(kind.__flags__ & _DEFINED_IN_PYTHON)
-        and bool(_fields(value))
+        and bool(fields(value))
         and kind.__new__ is usual.__new__
         and not hasattr(kind, "__deepcopy__")
         and kind.__reduce_ex__ is usual.__reduce_ex__
@@ -203,8 +203,9 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    fields = dict(getattr(value, "__dict__", {}))
+def fields(value: Any) -> dict[str, Any]:
+    """Give the attributes of an object, those in `__slots__` included."""
+    found = dict(getattr(value, "__dict__", {}))
     slots = copyreg._slotnames(type(value))  # type: ignore[attr-defined]  # noqa: SLF001 -- what pickle itself uses
-    fields.update((name, getattr(value, name)) for name in slots if hasattr(value, name))
-    return fields
+    found.update((name, getattr(value, name)) for name in slots if hasattr(value, name))
+    return found

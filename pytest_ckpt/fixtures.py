@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from pytest_ckpt import summary
 from pytest_ckpt.findings import UsageError
+from pytest_ckpt.resume import check_resume
 from pytest_ckpt.roundtrip import check_module
 
 if TYPE_CHECKING:
@@ -19,14 +20,63 @@ if TYPE_CHECKING:
     from pytest_ckpt.options import Settings
 
 
-class CkptRoundtrip:
-    """`check_module` for one test: options of the command line apply, and findings fail the test."""
+class _Fixture:
+    """A checking function for one test: options of the command line apply, and findings fail the test."""
+
+    name: ClassVar[str]
 
     def __init__(self, settings: Settings, node: pytest.Item) -> None:
         self._settings, self._node = settings, node
 
     def __repr__(self) -> str:
-        return "ckpt_roundtrip"
+        return self.name
+
+    def _judge(self, check: Callable[..., Report], *arguments: Any, **words: Any) -> Report:
+        """Call the checking function, and raise its faults here, so that no traceback shows its inside."""
+        __tracebackhide__ = True
+        try:
+            report = check(*arguments, **words)
+        except UsageError as error:
+            message = str(error)
+        else:
+            self._node.user_properties.extend(summary.properties(report))
+            report.raise_for_findings()
+            if all(leg.status == "skipped" for leg in report.legs):
+                pytest.skip(report.text())
+            return report
+        raise UsageError(message)
+
+
+class CkptResume(_Fixture):
+    """`check_resume` for one test."""
+
+    name = "ckpt_resume"
+
+    def __call__(self, training: Callable[[], Any], steps: int = 6, resume_at: int = 3, **arguments: Any) -> Report:
+        """Resume a training.
+
+        Args:
+            training: Gives a new run at each call.
+            steps: How many steps the uninterrupted run makes.
+            resume_at: How many of them are made before saving.
+            arguments: The other arguments of `pytest_ckpt.check_resume`; they come before options of the session.
+
+        Returns:
+            The report, if there is nothing to find.
+
+        Raises:
+            CheckpointError: Something was not restored; the message is the whole report.
+            UsageError: The call cannot be carried out as it was made.
+        """
+        __tracebackhide__ = True
+        given = {"checks": self._settings.checks, "ignore": self._settings.ignore, **arguments}
+        return self._judge(check_resume, training, steps, resume_at, **given)
+
+
+class CkptRoundtrip(_Fixture):
+    """`check_module` for one test."""
+
+    name = "ckpt_roundtrip"
 
     def __call__(self, make: Callable[[], nn.Module], inputs: Any = None, **arguments: Any) -> Report:
         """Make the round trip.
@@ -52,14 +102,4 @@ class CkptRoundtrip:
             "ignore": settings.ignore,
             **arguments,
         }
-        try:
-            report = check_module(make, inputs, **given)
-        except UsageError as error:
-            message = str(error)
-        else:
-            self._node.user_properties.extend(summary.properties(report))
-            report.raise_for_findings()
-            if all(leg.status == "skipped" for leg in report.legs):
-                pytest.skip(report.text())
-            return report
-        raise UsageError(message)
+        return self._judge(check_module, make, inputs, **given)

@@ -9,7 +9,7 @@ import pytest
 from pytest_ckpt import options, summary
 
 if TYPE_CHECKING:
-    from pytest_ckpt.fixtures import CkptRoundtrip
+    from pytest_ckpt.fixtures import CkptResume, CkptRoundtrip
 
 SETTINGS = pytest.StashKey[options.Settings]()
 
@@ -36,6 +36,20 @@ def ckpt_roundtrip(request: pytest.FixtureRequest) -> CkptRoundtrip:
     from pytest_ckpt.fixtures import CkptRoundtrip
 
     return CkptRoundtrip(request.config.stash[SETTINGS], request.node)
+
+
+@pytest.fixture
+def ckpt_resume(request: pytest.FixtureRequest) -> CkptResume:
+    """Save a training on its way, continue it in a new run, and fail with everything that was not restored.
+
+    Call it with the arguments of `pytest_ckpt.check_resume`; it returns the report if there is nothing to find:
+
+        def test_resume(ckpt_resume):
+            ckpt_resume(lambda: Trainer(Config()), steps=6, resume_at=3)
+    """
+    from pytest_ckpt.fixtures import CkptResume
+
+    return CkptResume(request.config.stash[SETTINGS], request.node)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

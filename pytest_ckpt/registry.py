@@ -53,20 +53,28 @@ def all_checks() -> tuple[Check, ...]:
     return tuple(sorted(map(check, names()), key=lambda one: (one.stage, one.name)))
 
 
-def select(checks: Iterable[str] | None, ignore: Iterable[str]) -> tuple[Check, ...]:
+def select(checks: Iterable[str] | None, ignore: Iterable[str], looks: str = "run") -> tuple[Check, ...]:
     """Give the checks that are asked for, in running order.
 
     Args:
         checks: Names to run; None for all.
         ignore: Names to leave out.
+        looks: The method of `Check` that will be called; checks that leave it as it is are left out.
 
     Raises:
         UsageError: A name is unknown, or nothing is left.
     """
     wanted = set(names() if checks is None else require(checks)) - set(require(ignore))
-    if not wanted:
+    chosen = tuple(one for one in all_checks() if one.name in wanted and _overrides(one, looks))
+    if not chosen:
         raise UsageError("checks and ignore leave no check to run: name at least one check, or ignore fewer")
-    return tuple(one for one in all_checks() if one.name in wanted)
+    return chosen
+
+
+def _overrides(one: Check, method: str) -> bool:
+    from pytest_ckpt.checks import Check
+
+    return getattr(type(one), method) is not getattr(Check, method)
 
 
 def require(given: Iterable[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """The checks. One file is one check; this module holds what they have in common.
 
-A check reads what a round trip observed and turns it into findings; it neither saves nor loads. Its class docstring
-is its page, its two cases are its test: `failing` must be reported by this check, and `passing` by none.
+A check reads what was observed and turns it into findings; it neither saves nor loads. It may look at a round trip
+(`run`) or at a resumed training (`resumed`), and has the methods for those in which its fault occurs. Its class
+docstring is its page, its two cases are its test: `failing` must be reported by this check, and `passing` by none.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from torch import nn
-
-    from pytest_ckpt.findings import Finding
+    from pytest_ckpt.findings import Finding, Report
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -32,21 +32,35 @@ class Stage(IntEnum):
     FLAGS = 7
     ISOLATION = 8
     STRICTNESS = 9
+    TRAINING = 10
 
 
 @dataclass(frozen=True)
 class Case:
-    """A module, perhaps with its own save and load, on which a check is shown and tested.
+    """A module or a training, perhaps with its own save and load, on which a check is shown and tested.
 
     Attributes:
-        make: Gives a fresh module.
-        arguments: Further arguments of `check_module`, such as `inputs`.
+        make: What the judging function takes first: gives a fresh module, or a new training run.
         key: What the finding must name; unused for a passing case.
+        arguments: Further arguments of the judging function, such as `inputs`.
+        judge: Name of the function of `pytest_ckpt` that judges it.
     """
 
-    make: Callable[[], nn.Module]
+    make: Callable[[], Any]
     key: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    judge: str = "check_module"
+
+    def report(self, **arguments: Any) -> Report:
+        """Have the case judged.
+
+        Args:
+            arguments: Further arguments of the judging function, for this time.
+        """
+        import pytest_ckpt
+
+        report: Report = getattr(pytest_ckpt, self.judge)(self.make, **{**self.arguments, **arguments})
+        return report
 
 
 class Check(ABC):
@@ -62,16 +76,27 @@ class Check(ABC):
     summary: ClassVar[str]
     stage: ClassVar[Stage]
 
-    @abstractmethod
-    def run(self, trip: Trip) -> Iterator[Finding]:
+    def run(self, trip: Trip) -> Iterator[Finding]:  # noqa: ARG002 -- for those that look at round trips
         """Report what one round trip shows.
 
         Args:
             trip: What was observed; facts that could not be observed are None or empty.
 
-        Yields:
+        Returns:
             Findings of this check's category.
         """
+        return iter(())
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:  # noqa: ARG002 -- for those that look at trainings
+        """Report what a resumed training shows.
+
+        Args:
+            resumption: What was observed.
+
+        Returns:
+            Findings of this check's category.
+        """
+        return iter(())
 
     @staticmethod
     @abstractmethod

@@ -13,6 +13,7 @@ from pytest_ckpt.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -60,6 +61,11 @@ class DtypeChanged(Check):
                 message = f"state_dict() gives this entry in another dtype than the module holds: {one.detail}"
                 hint = "return the entry from state_dict() in the dtype that the module holds"
             yield Finding(self.name, one.key, message, hint, one.expected, one.actual)
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        return resumption.findings(
+            self.name, "{part}.load_state_dict(...) into a {part} of the same dtype as the one that was saved"
+        )
 
     @staticmethod
     def failing() -> Case:

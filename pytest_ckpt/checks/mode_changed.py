@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -59,6 +60,10 @@ class ModeChanged(Check):
                     f"{one.expected} mode",
                     f"{one.actual} mode",
                 )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        yield from resumption.save_findings(self.name, "model.train() at the end of save, if it was in training mode")
+        yield from resumption.findings(self.name, "model.train() at the end of load, or at the start of step")
 
     @staticmethod
     def failing() -> Case:

@@ -13,6 +13,7 @@ from pytest_ckpt.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -66,6 +67,16 @@ class NotLoadable(Check):
                 type(trip.source).__name__,
                 f"loading raised {trip.load_error}",
                 "make load(path) accept what save(module, path) wrote: the same keys, shapes and types",
+            )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        if resumption.load_error and not resumption.load_refused and not resumption.in_memory:
+            yield Finding(
+                self.name,
+                "load",
+                f"run.load(path) of a new run raised {resumption.load_error}",
+                "load(path) must get along with the file and a run that training() has just built",
+                leg=resumption.leg,
             )
 
     @staticmethod

@@ -12,6 +12,7 @@ from pytest_ckpt.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -64,6 +65,16 @@ class NotSaveable(Check):
                 "return only tensors, numbers, strings, lists and dicts from get_extra_state()"
                 if extra
                 else "make save(module, path) accept this module",
+            )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        if resumption.save_error:
+            yield Finding(
+                self.name,
+                "save",
+                f"run.save(path) raised {resumption.save_error}",
+                "torch.save({...: state_dict(), ...}, path), with tensors, numbers, strings, lists and dicts only",
+                leg=resumption.leg,
             )
 
     @staticmethod

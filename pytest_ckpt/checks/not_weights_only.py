@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
@@ -11,9 +12,12 @@ from pytest_ckpt.checkpoint_file import PROTOCOL, is_module_class
 from pytest_ckpt.checks import Case, Check, Stage
 from pytest_ckpt.findings import Finding
 
+_NAMED = re.compile(r"GLOBAL ([\w.]+)")
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -68,6 +72,16 @@ class NotWeightsOnly(Check):
                 one,
                 "the file holds this class or function, so torch.load(weights_only=True) refuses it",
                 f"save plain data instead, or torch.serialization.add_safe_globals([{one}]) where you load",
+            )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        if resumption.load_refused:
+            yield Finding(
+                self.name,
+                next(iter(_NAMED.findall(resumption.load_error)), "load"),
+                f"run.load(path) raised {resumption.load_error}",
+                "save plain data, or torch.serialization.add_safe_globals([...]) in load",
+                leg=resumption.leg,
             )
 
     @staticmethod

@@ -12,6 +12,7 @@ from pytest_ckpt.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -57,6 +58,11 @@ class RequiresGrad(Check):
                 f"requires_grad={one.expected}",
                 f"requires_grad={one.actual}",
             )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        return resumption.findings(
+            self.name, "save which parameters are frozen, and call requires_grad_(...) on {key} in load"
+        )
 
     @staticmethod
     def failing() -> Case:

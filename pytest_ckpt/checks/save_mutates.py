@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -66,6 +67,11 @@ class SaveMutates(Check):
                 one.expected,
                 one.actual,
             )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        return resumption.save_findings(
+            self.name, "let save(path) work on copies, or end it with what undoes its changes"
+        )
 
     @staticmethod
     def failing() -> Case:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -65,6 +66,11 @@ class ShapeChanged(Check):
                     "the loader took a checkpoint in which this entry has a single element, and spread it",
                     "compare before copying: if value.shape != tensor.shape: raise RuntimeError(name)",
                 )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        return resumption.findings(
+            self.name, "build {part} in training() as it was when it was saved, then {part}.load_state_dict(...)"
+        )
 
     @staticmethod
     def failing() -> Case:

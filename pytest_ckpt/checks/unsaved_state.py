@@ -13,6 +13,7 @@ from pytest_ckpt.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -87,6 +88,30 @@ class UnsavedState(Check):
                     culprit.expected,
                     culprit.actual,
                 )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        for one in resumption.in_memory:
+            yield Finding(
+                self.name,
+                one.key,
+                "the checkpoint is not in the file but in the memory of the process that saved it: a new process has "
+                "nothing to load",
+                f"write {one.key} to the path that save gets, torch.save(..., path)",
+                one.expected,
+                one.actual,
+                resumption.leg,
+            )
+        yield from resumption.findings(
+            self.name, "put {key} into what save(path) writes, and set it again in load(path)"
+        )
+        if resumption.place:
+            yield Finding(
+                self.name,
+                resumption.place,
+                f"training goes on otherwise, and nothing that was found in the run explains it ({resumption.drift})",
+                "keep what step(i) depends on in attributes of the run, and save it: torch.save({...}, path)",
+                leg=resumption.leg,
+            )
 
     @staticmethod
     def failing() -> Case:

@@ -13,6 +13,7 @@ from pytest_ckpt.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -62,6 +63,9 @@ class ValueChanged(Check):
                 one.expected,
                 one.actual,
             )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        return resumption.findings(self.name, "save {part}.state_dict() as it is while it trains, and load it by name")
 
     @staticmethod
     def failing() -> Case:

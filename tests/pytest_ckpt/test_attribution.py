@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pytest_ckpt.attribution import _smallest, attribute_outputs
+from pytest_ckpt.attribution import attribute_outputs, smallest
 from pytest_ckpt.compare import entries
 from pytest_ckpt.moment import Moment
 from pytest_ckpt.outputs import Runner
@@ -45,7 +45,7 @@ def named(*args, **kwargs):
 # ------------------------------------------------------------------------------------------------------ delta debugging
 
 
-def smallest(count, explains):
+def smallest_of(count, explains):
     """Run the reduction on numbers, and count how often it asks."""
     asked = []
 
@@ -54,26 +54,26 @@ def smallest(count, explains):
         return explains(set(subset))
 
     numbers: Any = range(count)
-    return set(_smallest(numbers, ask)), asked
+    return set(smallest(numbers, ask)), asked
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.integers(1, 24).flatmap(lambda count: st.tuples(st.just(count), st.sets(st.integers(0, count - 1)))))
 def test_what_is_needed_is_found_and_no_more(case):
     count, needed = case
-    found, asked = smallest(count, lambda subset: needed <= subset)
+    found, asked = smallest_of(count, lambda subset: needed <= subset)
     assert found == needed or (not needed and len(found) <= 1)
     assert len(asked) <= count * count + 3 * count + 1
 
 
 def test_one_culprit_of_many_costs_few_runs():
-    found, asked = smallest(64, lambda subset: 17 in subset)
+    found, asked = smallest_of(64, lambda subset: 17 in subset)
     assert found == {17}
     assert len(asked) < 64
 
 
 def test_of_two_explanations_one_is_given():
-    found, _ = smallest(6, lambda subset: subset >= {0, 1} or subset >= {4, 5})
+    found, _ = smallest_of(6, lambda subset: subset >= {0, 1} or subset >= {4, 5})
     assert found in ({0, 1}, {4, 5})
 
 

@@ -33,7 +33,11 @@ def test_checks_run_by_stage_whatever_order_they_are_asked_for_in():
 
 def test_selection():
     everything = [check.name for check in registry.select(None, ())]
-    assert sorted(everything) == sorted(registry.names())
+    trainings = [check.name for check in registry.select(None, (), looks="resumed")]
+    assert {*everything, *trainings} == {*registry.names()}
+    assert {"unsaved-state", "mode-changed"} <= {*everything} & {*trainings}
+    assert "aliasing" not in trainings
+    assert "rng-state" not in everything
     assert [check.name for check in registry.select(None, ["aliasing"])] == [
         name for name in everything if name != "aliasing"
     ]
