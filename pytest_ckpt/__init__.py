@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_ckpt.compatibility import check_compatibility
     from pytest_ckpt.findings import CheckpointError, Finding, LegResult, Report, UsageError
     from pytest_ckpt.resume import Training, check_resume
     from pytest_ckpt.roundtrip import check_module
@@ -21,6 +22,7 @@ __all__ = [
     "Report",
     "Training",
     "UsageError",
+    "check_compatibility",
     "check_module",
     "check_resume",
 ]
@@ -32,6 +34,7 @@ _HOME = {
     "Report": "findings",
     "Training": "resume",
     "UsageError": "findings",
+    "check_compatibility": "compatibility",
     "check_module": "roundtrip",
     "check_resume": "resume",
 }

@@ -94,6 +94,14 @@ class Call:
         """Whether an entry need not come back, or may come although nobody has it."""
         return any(fnmatchcase(key, pattern) for pattern in (*self.allow_missing, *self.allow_unexpected))
 
+    def may_miss(self, key: str) -> bool:
+        """Whether the checkpoint need not bring this entry."""
+        return _matches(key, self.allow_missing)
+
+    def may_hold(self, key: str) -> bool:
+        """Whether the checkpoint may hold this entry although a fresh module has none such."""
+        return _matches(key, self.allow_unexpected)
+
     def put(self, module: nn.Module, state: Any) -> Any:
         """Load a state into a module the way the user does, tolerating only what is allowed.
 
@@ -108,8 +116,8 @@ class Call:
         if not self.allow_missing and not self.allow_unexpected:
             return module.load_state_dict(state)
         result = module.load_state_dict(state, strict=False)
-        missing = [key for key in result.missing_keys if not _matches(key, self.allow_missing)]
-        unexpected = [key for key in result.unexpected_keys if not _matches(key, self.allow_unexpected)]
+        missing = [key for key in result.missing_keys if not self.may_miss(key)]
+        unexpected = [key for key in result.unexpected_keys if not self.may_hold(key)]
         if missing or unexpected:
             raise RuntimeError(f"Missing key(s) in state_dict: {missing}. Unexpected key(s): {unexpected}.")
         return None

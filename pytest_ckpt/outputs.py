@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from pytest_ckpt.compare import bits_equal, describe, spread, state_of
 from pytest_ckpt.copying import duplicate
@@ -124,6 +125,7 @@ class Runner:
         self.given = inputs is not None
         self._inputs = inputs
         self._grad = False
+        self._seed = SEED
 
     def __call__(self, module: nn.Module, device: str = "cpu") -> Any:
         """Run forward and give a copy of its outputs that nothing else holds.
@@ -150,7 +152,7 @@ class Runner:
         inputs = duplicate(self._inputs)
         if device != "cpu":
             inputs = moved(inputs, device)
-        with same_randomness(), torch.set_grad_enabled(grad):
+        with same_randomness(self._seed), torch.set_grad_enabled(grad):
             if isinstance(inputs, dict):
                 outputs = module(**inputs)
             elif isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
@@ -158,6 +160,16 @@ class Runner:
             else:
                 outputs = module(inputs)
             return duplicate(list(outputs) if inspect.isgenerator(outputs) else outputs)
+
+    def reseeded(self) -> Runner:
+        """Give a runner of the same inputs under other randomness."""
+        other = Runner(self._inputs)
+        other._seed = SEED + 1
+        return other
+
+    def widened(self) -> Runner:
+        """Give a runner of the same inputs in double precision."""
+        return Runner(_widened(self._inputs))
 
     def describe(self) -> str:
         """Describe the inputs for a message."""
@@ -174,6 +186,14 @@ def moved(value: Any, device: str) -> Any:
         return type(value)(moved(item, device) for item in value)
     to: Callable[[str], Any] | None = getattr(value, "to", None)
     return to(device) if to is not None else value
+
+
+def _widened(inputs: Any) -> Any:
+    def widened(leaf: Any) -> Any:
+        floating = isinstance(leaf, torch.Tensor) and leaf.dtype.is_floating_point
+        return leaf.double() if floating else leaf
+
+    return tree_map(widened, inputs)
 
 
 def where(error: BaseException) -> str:
@@ -309,3 +329,27 @@ def bits_equal_or_unknown(expected: Tensor, actual: Tensor) -> bool:
         return bits_equal(expected, actual)
     except (RuntimeError, NotImplementedError, TypeError):
         return True
+
+
+def leaves(outputs: Any) -> dict[str, Any]:
+    """Take outputs apart into what they are made of.
+
+    Args:
+        outputs: Any output: tensors, containers, dataclasses, nested.
+
+    Returns:
+        Tensors (numbers and arrays as such too), strings, truth values and None by their place, such as `.logits`;
+        `output` is the whole. What cannot be compared (functions, modules) is left out.
+    """
+    return dict(_leaves(outputs, "", frozenset()))
+
+
+def _leaves(value: Any, place: str, above: frozenset[int]) -> Iterator[tuple[str, Any]]:
+    if id(value) in above or len(above) > _DEPTH or isinstance(value, nn.Module) or inspect.isroutine(value):
+        return
+    tensor = value if isinstance(value, torch.Tensor) else _tensor(value)
+    if tensor is not None or value is None or isinstance(value, (bool, int, str, bytes, set, frozenset)):
+        yield place or WHOLE, value if tensor is None else tensor
+        return
+    for name, item in _items(value).items():
+        yield from _leaves(item, f"{place}{name}", above | {id(value)})

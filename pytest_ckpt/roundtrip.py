@@ -94,12 +94,12 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
             save,
             load,
             load_state,
-            _strings("allow_missing", allow_missing),
-            _strings("allow_unexpected", allow_unexpected),
-            promises.require(_strings("claims", claims)),
+            strings("allow_missing", allow_missing),
+            strings("allow_unexpected", allow_unexpected),
+            promises.require(strings("claims", claims)),
         )
         planned = legs.plan(_some("devices", devices), _formats.require(_some("formats", formats) or ("torch_zip",)))
-        wanted = registry.select(_some("checks", checks), _strings("ignore", ignore))
+        wanted = registry.select(_some("checks", checks), strings("ignore", ignore))
         with kept_randomness():
             return _run(call, planned, wanted)
     except UsageError as error:
@@ -107,7 +107,7 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
     raise UsageError(message) from None
 
 
-def _strings(argument: str, given: Iterable[str] | None) -> tuple[str, ...]:
+def strings(argument: str, given: Iterable[str] | None) -> tuple[str, ...]:
     """Take an argument that is a list of strings; None is an empty one.
 
     Raises:
@@ -127,10 +127,10 @@ def _strings(argument: str, given: Iterable[str] | None) -> tuple[str, ...]:
 def _some(argument: str, given: Iterable[str] | None) -> tuple[str, ...] | None:
     if given is None:
         return None
-    strings = _strings(argument, given)
-    if not strings:
+    names = strings(argument, given)
+    if not names:
         raise UsageError(f"{argument} is empty, so nothing would run: name at least one, or leave the argument out")
-    return strings
+    return names
 
 
 # ------------------------------------------------------------------------------------------------------------- all legs

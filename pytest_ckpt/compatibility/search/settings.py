@@ -1,0 +1,176 @@
+"""Proposes other settings: numbers, flags, words and activations that submodules hold as attributes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from math import isclose
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pytest_ckpt.compare import describe
+from pytest_ckpt.compatibility.search.bench import Cause
+from pytest_ckpt.compatibility.search.vocabulary import (
+    ACTIVATIONS,
+    integers,
+    is_activation,
+    is_activation_module,
+    tuples,
+    words,
+)
+from pytest_ckpt.moment import attributes, set_attribute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pytest_ckpt.compatibility.search.bench import Bench
+
+_MOST_NAMED = 8
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One attribute, of one submodule or of all submodules of a class that hold the same value in it."""
+
+    name: str
+    value: Any
+    owners: tuple[tuple[str, nn.Module], ...]
+
+    def put(self, value: Any) -> None:
+        for _, owner in self.owners:
+            set_attribute(owner, self.name, value)
+
+    @property
+    def keys(self) -> list[str]:
+        return [".".join(filter(None, (path, self.name))) for path, _ in self.owners]
+
+
+def search(bench: Bench) -> Iterator[tuple[Cause, ...]]:
+    """Give settings with which the old outputs come back."""
+    alone = [
+        _Setting(name, value, ((path, owner),))
+        for path, owner in bench.module.named_modules()
+        for name, value in attributes(owner).items()
+        if _is_setting(value)
+    ]
+    together = [group for group in _groups(alone) if len(group.owners) > 1]
+    for setting in [*together, *alone]:
+        found = _other_value(bench, setting)
+        if found is not None:
+            yield _causes(setting.keys, describe(found), describe(setting.value))
+    yield from _activation_layers(bench)
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(type(one) is int for one in value)
+    return isinstance(value, (bool, int, float, str)) or is_activation(value)
+
+
+def _groups(alone: Iterable[_Setting]) -> Iterator[_Setting]:
+    alike: defaultdict[tuple[Any, ...], list[_Setting]] = defaultdict(list)
+    for one in alone:
+        ((_, owner),) = one.owners
+        alike[type(owner), one.name, type(one.value), one.value].append(one)
+    for (_, name, _, value), members in alike.items():
+        yield _Setting(name, value, tuple(owner for one in members for owner in one.owners))
+
+
+def _other_value(bench: Bench, setting: _Setting) -> Any:
+    value = setting.value
+    if isinstance(value, bool):
+        return bench.first([not value], setting.put, value)
+    if isinstance(value, float):
+        return bench.solve(setting.put, value)
+    if isinstance(value, int):
+        return _other_integer(bench, setting)
+    if isinstance(value, str):
+        return bench.first(words(value), setting.put, value)
+    if isinstance(value, tuple):
+        return bench.first(tuples(value), setting.put, value)
+    found = bench.first(ACTIVATIONS.values(), setting.put, value)
+    return None if found is None else _name_of(found)
+
+
+def _name_of(activation: Any) -> str:
+    return next(name for name, function in ACTIVATIONS.items() if function is activation)
+
+
+def _other_integer(bench: Bench, setting: _Setting) -> int | None:
+    """Try whole numbers, with what follows from them: the size of a head from their number, a scale from the size."""
+
+    def put(value: int) -> None:
+        for _, owner in setting.owners:
+            for name, other in _following(owner, setting, value).items():
+                set_attribute(owner, name, other)
+        setting.put(value)
+
+    held = [(owner, attributes(owner)) for _, owner in setting.owners]
+    try:
+        found: int | None = bench.first(integers(setting.value), put, setting.value)
+    finally:
+        for owner, values in held:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    set_attribute(owner, name, value)
+    return found
+
+
+def _following(owner: nn.Module, setting: _Setting, value: int) -> dict[str, Any]:
+    """Give the other numbers of a submodule that follow from one, where the product of two is a size of its tensors."""
+    sizes = {size for tensor in owner.parameters() for size in tensor.shape}
+    found: dict[str, Any] = {}
+    if value <= 0:
+        return found
+    numbers = {name: other for name, other in attributes(owner).items() if name != setting.name}
+    for name, other in numbers.items():
+        if type(other) is not int or other * setting.value not in sizes or other * setting.value % value:
+            continue
+        found[name] = other * setting.value // value
+        for scale, factor in numbers.items():
+            if isinstance(factor, float) and other > 1 and isclose(factor, other**-0.5):
+                found[scale] = found[name] ** -0.5
+    return found
+
+
+def _causes(keys: list[str], expected: str, actual: str) -> tuple[Cause, ...]:
+    also = f", as in {len(keys) - 1} other place{'s' * (len(keys) != 2)}" if len(keys) > 1 else ""  # noqa: PLR2004 -- one or more
+    return tuple(
+        Cause(
+            "semantics",
+            key,
+            expected,
+            actual,
+            f"the state fits, but the outputs are the old ones only with {expected} here{also}",
+            f"build it as the checkpoint was made: {key.rpartition('.')[2]}={expected}; or save the setting with the "
+            "weights (get_extra_state)",
+        )
+        for key in keys[:_MOST_NAMED]
+    )
+
+
+# -------------------------------------------------------------------------------------------------- whole activations
+
+
+def _activation_layers(bench: Bench) -> Iterator[tuple[Cause, ...]]:
+    layers = [(path, one) for path, one in bench.module.named_modules() if path and is_activation_module(one)]
+    groups: defaultdict[type, list[tuple[str, nn.Module]]] = defaultdict(list)
+    for path, layer in layers:
+        groups[type(layer)].append((path, layer))
+    for members in [*groups.values(), *([one] for one in layers)]:
+        for name, activation in ACTIVATIONS.items():
+            if _agrees_with(bench, [layer for _, layer in members], activation):
+                yield _causes([path for path, _ in members], name, type(members[0][1]).__name__)
+
+
+def _agrees_with(bench: Bench, layers: list[nn.Module], forward: Callable[[Any], Any]) -> bool:
+    with torch.no_grad():
+        for layer in layers:
+            set_attribute(layer, "forward", forward)
+        try:
+            return bench.agrees()
+        finally:
+            for layer in layers:
+                object.__delattr__(layer, "forward")
