@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 
 from pytest_ckpt.compare import describe, entries, nonpersistent, storage_address, storages
+from pytest_ckpt.construction import quick_fills
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.outputs import Runner, where
 
@@ -61,7 +62,8 @@ class Call:
             UsageError: It raised, or gave something else than a module.
         """
         try:
-            module = self.make()
+            with quick_fills():
+                module = self.make()
         except Exception as error:  # noqa: BLE001 -- a factory may raise anything
             raise UsageError(
                 f"make() raised {where(error)}: it must build a module when called with no arguments"
@@ -101,6 +103,16 @@ class Call:
     def may_hold(self, key: str) -> bool:
         """Whether the checkpoint may hold this entry although a fresh module has none such."""
         return _matches(key, self.allow_unexpected)
+
+    def read(self, path: Path) -> Any:
+        """Give what `load` makes of a checkpoint.
+
+        Raises:
+            Exception: Whatever the user's function raises.
+        """
+        assert self.load is not None  # noqa: S101 -- for the type checker: asked only where there is one
+        with quick_fills():
+            return self.load(path)
 
     def put(self, module: nn.Module, state: Any) -> Any:
         """Load a state into a module the way the user does, tolerating only what is allowed.

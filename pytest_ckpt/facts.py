@@ -137,6 +137,13 @@ def saves_its_own_way(module: nn.Module) -> bool:
     )
 
 
+def saves_with_torch_alone(module: nn.Module) -> bool:
+    """Whether no code but torch's has a part in `torch.save(module.state_dict(), path)`, which changes nothing."""
+    return not saves_its_own_way(module) and all(
+        type(tensor) in {torch.Tensor, nn.Parameter, nn.Buffer} for tensor in entries(module).values()
+    )
+
+
 def loads_its_own_way(module: nn.Module) -> bool:
     """Whether `load_state_dict` goes through code that is not torch's: an override or a hook in any submodule."""
     return _has_its_own(

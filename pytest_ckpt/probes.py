@@ -240,7 +240,7 @@ def _truncated(trip: Trip, path: Path) -> str:
     (folder / path.name).write_bytes(data[: len(data) // 2])
     with _heard():
         try:
-            given = trip.call.load(folder / path.name)
+            given = trip.call.read(folder / path.name)
         except (Exception, SystemExit):  # noqa: BLE001 -- a refusal, which is what is wanted
             return ""
     if (

@@ -39,8 +39,12 @@ class _Print:
         return describe(self.bits) if whole else f"{str(self.kind[0]).removeprefix('torch.')}{list(self.kind[1] or ())}"
 
 
-def _print(tensor: Tensor) -> _Print:
-    return _Print(tensor, _kind(tensor), _bits(tensor))
+def _print(tensor: Tensor, *, large: bool) -> _Print:
+    return _Print(tensor, _kind(tensor), _bits(tensor) if large or _is_small(tensor) else None)
+
+
+def _is_small(tensor: Tensor) -> bool:
+    return is_lazy(tensor) or tensor.is_nested or tensor.numel() * tensor.element_size() <= _SMALL
 
 
 def _kind(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...] | None]:
@@ -58,11 +62,7 @@ def _bits(tensor: Tensor) -> Tensor | None:
         return None
     data = tensor.detach()
     try:
-        if (
-            data.numel() * data.element_size() <= _SMALL
-            or data.layout != torch.strided
-            or type(data) is not torch.Tensor
-        ):
+        if _is_small(data) or data.layout != torch.strided or type(data) is not torch.Tensor:
             return data.clone()
         return _checksum(words(data.contiguous()).view(-1))
     except (RuntimeError, NotImplementedError, TypeError):
@@ -81,10 +81,17 @@ def _same(before: _Print, tensor: Tensor) -> bool:
 class Prints:
     """Fingerprints of a dict of tensors."""
 
-    def __init__(self, tensors: Mapping[str, Any]) -> None:
-        """Take the fingerprints; what is no tensor is only remembered as an object."""
+    def __init__(self, tensors: Mapping[str, Any], *, large: bool = True) -> None:
+        """Take the fingerprints; what is no tensor is only remembered as an object.
+
+        Args:
+            tensors: The dict.
+            large: Whether to watch the bits of large tensors too, and not only their kind.
+        """
         self._values = dict(tensors)
-        self._prints = {name: _print(value) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+        self._prints = {
+            name: _print(value, large=large) for name, value in tensors.items() if isinstance(value, torch.Tensor)
+        }
 
     def changes(self, tensors: Mapping[str, Any]) -> tuple[Changed, ...]:
         """List the names that were taken away, added, or whose value changed; in the order of before."""
@@ -102,10 +109,15 @@ class Prints:
 class Snapshot:
     """A live module's tensors, flags and modes, and the position of the global generators."""
 
-    def __init__(self, module: nn.Module) -> None:
-        """Remember the module as it is now."""
+    def __init__(self, module: nn.Module, *, large: bool = True) -> None:
+        """Remember the module as it is now.
+
+        Args:
+            module: The module.
+            large: Whether to watch the bits of large tensors too, and not only their kind.
+        """
         self._module = module
-        self._prints = Prints(_watched(module))
+        self._prints = Prints(_watched(module), large=large)
         self._flags = _flags(module)
         self._modes = modes(module)
         self._generators = _generators()

@@ -24,6 +24,7 @@ from pytest_ckpt.facts import (
     mixed_modes,
     rounded,
     saves_its_own_way,
+    saves_with_torch_alone,
     shared,
     unwrapped,
 )
@@ -174,7 +175,8 @@ class Traveller:
 
     def _save(self, trip: Trip) -> None:
         draw()
-        before = Snapshot(trip.bare)
+        plain = self._call.save is None and self._leg.format == "torch_zip" and saves_with_torch_alone(trip.bare)
+        before = Snapshot(trip.bare, large=not plain)
         tagger = legs.Tagger(self._leg.saved_on)
         try:
             with tagger.active() if self._leg.simulated else nullcontext():
@@ -210,12 +212,11 @@ class Traveller:
             self._load_by_default(trip)
 
     def _load_the_users_way(self, trip: Trip) -> None:
-        assert self._call.load is not None  # noqa: S101 -- for the type checker
         content = checkpoint_file.read(self._path)
         trip.file_state, trip.bloat = checkpoint_file.find_state(content), checkpoint_file.bloat(content)
         found = checkpoint_file.unsafe_globals(self._path)
         try:
-            loaded = self._call.load(self._path)
+            loaded = self._call.read(self._path)
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
             trip.unsafe_globals = found if checkpoint_file.is_refusal(error) else ()
@@ -227,7 +228,7 @@ class Traveller:
             raise UsageError(
                 f"load(path) gave {describe(loaded)}, not a torch.nn.Module: return the module that was loaded"
             )
-        if found and checkpoint_file.needs_more_than_weights(self._call.load, self._path):
+        if found and checkpoint_file.needs_more_than_weights(self._call.read, self._path):
             trip.unsafe_globals = found
         trip.loaded = unwrapped(loaded)
         got, again = entries(trip.loaded), self._load_again()
@@ -248,9 +249,8 @@ class Traveller:
 
     def _load_again(self) -> dict[str, Tensor]:
         """Give the entries of a second module loaded from the same file; what differs in it was not in the file."""
-        assert self._call.load is not None  # noqa: S101 -- for the type checker
         try:
-            again = self._call.load(self._path)
+            again = self._call.read(self._path)
         except Exception:  # noqa: BLE001 -- it worked once; nothing follows from this
             return {}
         return entries(unwrapped(again)) if isinstance(again, nn.Module) else {}

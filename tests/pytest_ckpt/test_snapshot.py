@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_ckpt import check_module
+from pytest_ckpt.facts import saves_with_torch_alone
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
 from pytest_ckpt.trip import Changed
 
@@ -176,3 +178,36 @@ def test_modes_are_named_and_the_outermost_is_blamed():
 def test_modes_of_modules_that_are_only_on_one_side_say_nothing():
     assert changed_modes({"Net": True, "a": True}, {"Net": True, "b": False}) == ()
     assert changed_modes({"Net": True, "a": True}, {"Net": True, "a": False}) == (Changed("a", "training", "eval"),)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_bits_of_large_tensors_are_watched_unless_that_is_not_wanted(large):
+    module = nn.Linear(1024, 1024)
+    snapshot = Snapshot(module, large=large)
+    module.weight.data[500, 500] += 1
+    module.bias.data[500] += 1
+    assert {one.key for one in snapshot.changes()} == ({"weight", "bias"} if large else {"bias"})
+
+
+class Hooked(nn.Linear):
+    def state_dict(self, *args, **kwargs):
+        self.weight.data.mul_(2)
+        return super().state_dict(*args, **kwargs)
+
+
+def test_only_what_torch_saves_alone_goes_unwatched():
+    assert saves_with_torch_alone(nn.Linear(2, 2))
+    assert not saves_with_torch_alone(Hooked(2, 2))
+    (finding,) = check_module(lambda: Hooked(1024, 1024), devices=["cpu"], checks=["save-mutates"]).findings
+    assert finding.key == "weight"
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_torchs_checksum_option_is_given_back(checked):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(checked)
+    try:
+        check_module(lambda: nn.Linear(2, 2), devices=["cpu"])
+        assert torch.serialization.get_crc32_options() is checked
+    finally:
+        torch.serialization.set_crc32_options(before)
