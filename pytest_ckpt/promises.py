@@ -187,7 +187,7 @@ class _Crashes:
         call = self._trip.call
         try:
             if call.load is not None:
-                module = call.load(path)
+                module = call.read(path)
             else:
                 module = call.build_apart(self._trip.source)
                 read = formats.get(self._trip.leg.format).read

@@ -1,4 +1,5 @@
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from pytest_ckpt.construction import BLOCK, LARGE, quick_fills
 WIDE = (LARGE // 512 + 1, 512)
 
 
-def seeded() -> nn.Module:
+def seeded() -> Any:
     torch.manual_seed(0)
     with quick_fills():
-        module = nn.Sequential(nn.Linear(*WIDE), nn.Linear(8, 8), nn.Linear(*WIDE))
+        module: Any = nn.Sequential(nn.Linear(*WIDE), nn.Linear(8, 8), nn.Linear(*WIDE))
         nn.init.trunc_normal_(module[2].weight, std=0.02)
         module.register_buffer("projection", torch.randn(3), persistent=False)
     return module
