@@ -37,8 +37,13 @@ _FOREIGN = frozenset(
     | {"lightning_fabric", "logging", "multiprocessing", "pathlib", "pluggy", "pytest", "pytest_ckpt", "threading"}
     | {"pytorch_lightning", "tempfile", "torchgen", "transformers", "unittest", "weakref"}
 )
-_OF_OPTIMIZERS = frozenset(vars(Optimizer([torch.zeros(1)], {}))) | {"_step_count", "_opt_called", "step", "zero_grad"}
 _UNREAD_OF_SCHEDULERS = frozenset({"_step_count", "_get_lr_called_within_step", "_is_initial", "verbose", "optimizer"})
+
+
+@cache
+def _of_optimizers() -> frozenset[str]:
+    """Names of what every optimizer holds; asked when one is met, since the first to be built imports torch._dynamo."""
+    return frozenset(vars(Optimizer([torch.zeros(1)], {}))) | {"_step_count", "_opt_called", "step", "zero_grad"}
 
 
 def walk(run: Any, environment: Iterable[tuple[str, Any, Any, Via, Any]] = ()) -> World:
@@ -230,7 +235,7 @@ class _Walker:
             for name, parameter in zip(held, group["params"], strict=True):
                 for key, value in optimizer.state.get(parameter, {}).items():
                     self.add(f"{path}.state[{name}][{key!r}]", "state", "optimizer", value, (path, key, "state"), name)
-        rest = {key: value for key, value in vars(optimizer).items() if key not in _OF_OPTIMIZERS}
+        rest = {key: value for key, value in vars(optimizer).items() if key not in _of_optimizers()}
         self.mapping(rest, path, "optimizer", depth)
 
     def scheduler(self, scheduler: lr_scheduler.LRScheduler, path: str, depth: int) -> None:

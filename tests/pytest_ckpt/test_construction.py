@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -136,3 +138,12 @@ def test_nothing_stays_behind() -> None:
     with pytest.raises(ZeroDivisionError), quick_fills():
         raise ZeroDivisionError
     assert not {"uniform_", "normal_"} & vars(torch.Tensor).keys()
+
+
+def test_a_plain_round_trip_does_not_import_what_takes_seconds() -> None:
+    code = (
+        "import sys, torch, pytest_ckpt; pytest_ckpt.check_module(lambda: torch.nn.Linear(2, 2), torch.ones(1, 2)); "
+        "print({'torch._dynamo', 'torch._inductor', 'hypothesis', 'safetensors'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
