@@ -13,6 +13,7 @@ from pytest_ckpt.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
 
 
@@ -60,6 +61,9 @@ class NonpersistentBuffer(Check):
                     culprit.expected,
                     culprit.actual,
                 )
+
+    def resumed(self, resumption: Resumption) -> Iterator[Finding]:
+        return resumption.findings(self.name, "register_buffer(..., persistent=True) for {key}, or save it by itself")
 
     @staticmethod
     def failing() -> Case:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_ckpt.resume.slots import Slot, World
 
 _CATEGORY_OF_KIND = {
+    "buffer": "nonpersistent-buffer",
     "mode": "mode-changed",
     "flag": "requires-grad",
     "grad": "unsaved-state",
@@ -56,11 +57,12 @@ def losses(culprits: Iterable[Suspect], saved: World, fresh: World) -> tuple[Los
     )
     found = []
     for culprit in culprits:
-        several = len(culprit.expected) > 1
+        slots = [slot for slot in (*culprit.expected.values(), *culprit.actual.values()) if slot is not None]
+        part_of_effect = any(map(typed, slots))
         for path, expected in culprit.expected.items():
             actual = culprit.actual[path]
             slot = expected or actual
-            if slot is not None and (not several or typed(slot)):
+            if slot is not None and (typed(slot) or not part_of_effect):
                 found.append(_lost(slot, expected, actual, saved, fresh.slots.get(path), scheduled=scheduled))
     return tuple(_merged(found))
 
@@ -113,10 +115,11 @@ def _category_of_entry(expected: Slot | None, actual: Slot | None, fresh: Slot |
 
 def _tells_position(slot: Slot) -> bool:
     """Whether a value says which data come next: a permutation, or what a loader, a sampler or a cursor holds."""
-    return slot.family == "data" or _is_permutation(slot.value)
+    return slot.family == "data" or is_permutation(slot.value)
 
 
-def _is_permutation(value: Any) -> bool:
+def is_permutation(value: Any) -> bool:
+    """Whether a value is an order: the numbers from 0 on, each once."""
     if isinstance(value, torch.Tensor):
         integral = not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool
         value = value.tolist() if integral and value.dim() == 1 else []

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from pytest_ckpt.compare import describe, equal
 from pytest_ckpt.resume.effect import Effect, drift, typed
 from pytest_ckpt.resume.environment import Environment
 from pytest_ckpt.resume.families import stands_for_inputs
-from pytest_ckpt.resume.naming import losses, shown
+from pytest_ckpt.resume.naming import is_permutation, losses, shown
 from pytest_ckpt.resume.resumption import Resumption
 from pytest_ckpt.resume.run import (
     SEED,
@@ -34,7 +35,7 @@ from pytest_ckpt.trip import Changed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_ckpt.resume.slots import World
+    from pytest_ckpt.resume.slots import Slot, World
 
 _CATEGORY_OF_SAVE = {"mode": "mode-changed", "flag": "requires-grad"}
 
@@ -189,9 +190,11 @@ class _Observer:
         )
 
 
-def _has_examples(slot: Any) -> bool:
-    value = slot.value
-    return isinstance(value, torch.Tensor) and value.dim() > 0 and stands_for_inputs(slot.path)
+def _has_examples(slot: Slot) -> bool:
+    """Whether a slot holds what stands for examples: tensors or arrays that are called so, and give no order."""
+    items = slot.value if isinstance(slot.value, (list, tuple)) else [slot.value]
+    held = all(isinstance(item, (torch.Tensor, np.ndarray)) and item.ndim > 0 for item in items)
+    return bool(items) and held and stands_for_inputs(slot.path) and not is_permutation(slot.value)
 
 
 def _is_typed(one: Suspect) -> bool:

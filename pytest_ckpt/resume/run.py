@@ -222,7 +222,7 @@ def _loss(given: Any, number: int) -> tuple[float, ...]:
         given = tuple(given.values())
     items = given if isinstance(given, (list, tuple)) and given else [given]
     try:
-        return tuple(map(float, items))
+        return tuple(float(item.detach() if isinstance(item, torch.Tensor) else item) for item in items)
     except (TypeError, ValueError, RuntimeError):
         raise UsageError(
             f"run.step({number}) gave {describe(given)}, not a loss: return loss.item() from step"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_TRIALS = 120
-_ONE_BY_ONE = frozenset({"value", "generator", "iterator", "reference"})
+_ONE_BY_ONE = frozenset({"value", "buffer", "generator", "iterator", "reference"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,19 +157,24 @@ class Search:
         slots.sort(key=lambda item: item[1] is not None and isinstance(item[1].value, Reference))
         slots.sort(key=lambda item: item[1] is None or item[1].kind != "held")
         for path, slot, present in slots:
-            if slot is None:
-                if present is not None:
-                    put(live, present, ABSENT)
-            elif slot.kind == "iterator":
-                put(live, slot, donor.slots[path].value if path in donor.slots else ABSENT)
-            elif slot.kind in {"held", "reference", "flag", "mode"}:
-                put(live, slot, slot.value)
-            elif path in live.names.values() or slot.kind in {"entry", "grad", "generator"}:
-                put(live, slot, Copier().copy(slot.value))
-            else:
-                put(live, slot, copier.copy(slot.value))
+            with suppress(Exception):  # what cannot be put there, such as a gradient of another dtype, explains nothing
+                _put(live, donor, copier, path, slot, present)
 
     def _donor(self) -> World:
         """Train another run up to the same point, to take from it what cannot be copied."""
         run, _ = self.driver.uninterrupted(self.resume_at)
         return self.driver.world(run)
+
+
+def _put(live: World, donor: World, copier: Copier, path: str, slot: Slot | None, present: Slot | None) -> None:  # noqa: PLR0913, PLR0917 -- one slot on all sides
+    if slot is None:
+        if present is not None:
+            put(live, present, ABSENT)
+    elif slot.kind == "iterator":
+        put(live, slot, donor.slots[path].value if path in donor.slots else ABSENT)
+    elif slot.kind in {"held", "reference", "flag", "mode"}:
+        put(live, slot, slot.value)
+    elif path in live.nodes or slot.kind in {"entry", "buffer", "grad", "generator"}:
+        put(live, slot, Copier().copy(slot.value))
+    else:
+        put(live, slot, copier.copy(slot.value))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Kind: TypeAlias = Literal[
-    "entry",  # a parameter or buffer of a module
+    "entry",  # a parameter or persistent buffer of a module
+    "buffer",  # a buffer that is in no state_dict
     "mode",  # whether a module is in training mode
     "flag",  # requires_grad
     "grad",  # a gradient that is there between two steps
@@ -125,7 +126,7 @@ def put(world: World, slot: Slot, value: Any) -> None:
         _put_held(world, parent, slot, value)
     elif slot.kind == "scaler":
         parent.load_state_dict({**parent.state_dict(), slot.name: value})
-    elif present is not None and _in_place(world.nodes.get(slot.path, present.value), value):
+    elif slot.via != "global" and present is not None and _in_place(world.nodes.get(slot.path, present.value), value):
         return
     else:
         _bind(parent, slot, value)

@@ -74,7 +74,7 @@ def snapshot(world: World) -> World:
 def _copied(copier: Copier, slot: Slot) -> Any:
     if slot.kind in {"iterator", "reference", "held"}:
         return slot.value
-    if slot.kind in {"entry", "value", "grad"} and isinstance(slot.value, torch.Tensor):
+    if slot.kind in {"entry", "buffer", "value", "grad"} and isinstance(slot.value, torch.Tensor):
         return Copier().copy(slot.value)  # it is a node itself, which the copier keeps
     if slot.kind == "generator":
         return Copier().copy(slot.value)
@@ -199,18 +199,20 @@ class _Walker:
         for place, one in places:
             self.node(place, one)
             self.add(f"{place} mode", "mode", family, one.training, (place, "training", "mode"))
+            skipped = one._non_persistent_buffers_set  # noqa: SLF001 -- torch has no public way
             for registry in (one._parameters, one._buffers):  # noqa: SLF001 -- what the module itself has registered
                 for name, tensor in registry.items():
-                    self.entry(tensor, f"{place}.{name}", place, name, family)
+                    kind: Kind = "buffer" if name in skipped else "entry"
+                    self.entry(tensor, f"{place}.{name}", (place, name, "entry"), kind, family)
         for place, one in places:
             self.mapping(attributes(one), place, family, depth)
 
-    def entry(self, tensor: Any, path: str, parent: str, name: str, family: Family) -> None:
+    def entry(self, tensor: Any, path: str, place: Place, kind: Kind, family: Family) -> None:
         known = self.world.names.get(id(tensor)) if tensor is not None else None
         if known is not None:
-            self.add(path, "reference", family, Reference(known), (parent, name, "entry"))
+            self.add(path, "reference", family, Reference(known), place)
             return
-        self.add(path, "entry", family, tensor, (parent, name, "entry"))
+        self.add(path, kind, family, tensor, place)
         if tensor is not None:
             self.node(path, tensor)
             self.learnable(tensor, path, family)
