@@ -133,11 +133,11 @@ def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its p
     loaded_again = search.difference(())
     if loaded_again is None:
         return Attribution(reason="outputs of the loaded module differ from run to run, so they were not compared")
-    smallest = _explanation(_candidates(source, loaded, source_module, loaded_module, carried), search)
-    if not smallest:
+    explanation = _explanation(_candidates(source, loaded, source_module, loaded_module, carried), search)
+    if not explanation:
         return Attribution((search.unknown(place),))
     derived, fresh = _derived(make), _fresh_attributes(make)
-    return Attribution(tuple(_culprit(one, place, derived, fresh) for one in smallest))
+    return Attribution(tuple(_culprit(one, place, derived, fresh) for one in explanation))
 
 
 def _explanation(everything: Sequence[_Candidate], search: _Search) -> tuple[_Candidate, ...]:

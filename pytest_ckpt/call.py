@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +12,10 @@ from pytest_ckpt.compare import describe, entries, nonpersistent, storage_addres
 from pytest_ckpt.construction import quick_fills
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.outputs import Runner, where
+from pytest_ckpt.surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -36,6 +37,8 @@ class Call:
     allow_missing: tuple[str, ...]
     allow_unexpected: tuple[str, ...]
     claims: tuple[str, ...] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    constants: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for name in ("make", "prepare", "save", "load", "load_state"):
@@ -89,7 +92,7 @@ class Call:
                 f"make() gave {what} ({type(module).__name__}): build a new module inside it, "
                 f"such as lambda: {type(module).__name__}(...), so that saving and loading have two to work with"
             )
-        part(module, other)
+        self.constants.update(part(module, other, self.constants))
         return module
 
     def allowed(self, key: str) -> bool:
@@ -135,13 +138,22 @@ class Call:
         return None
 
 
-def part(one: nn.Module, other: nn.Module) -> None:
+def part(one: nn.Module, other: nn.Module, constants: Collection[int] = ()) -> set[int]:
     """Give two modules memory of their own where a constant from outside the factory stands behind both.
 
     `nn.Embedding.from_pretrained(vectors)` and `register_buffer("mean", MEAN)` use the tensor that they are given. It
     must not be written to, and the two modules must be able to differ.
+
+    Args:
+        one: A module.
+        other: Another one.
+        constants: Addresses of constants that are known from two other modules.
+
+    Returns:
+        Addresses of the constants that were found.
     """
-    memory = storages(_tensors(one)).keys() & storages(_tensors(other)).keys()
+    ours, theirs = (storages(_tensors(module)).keys() for module in (one, other))
+    memory = (ours & theirs) | ((ours | theirs) & set(constants))
     for module in (one, other):
         copies: dict[int, Tensor] = {}
         for owner in module.modules():
@@ -151,6 +163,7 @@ def part(one: nn.Module, other: nn.Module) -> None:
         for parameter in module.parameters():
             if storage_address(parameter) in memory:
                 parameter.data = parameter.detach().clone()
+    return memory
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -139,17 +139,21 @@ def _refused(path: Path) -> tuple[str, ...]:
         if not is_refusal(error):
             return ()
         named = _NAMED.search(str(error))
-        return (named[1],) if named else (f"{PROTOCOL} {_protocol(path)}",) if _OPERATION in str(error) else ()
+        if named or _OPERATION not in str(error):
+            return (named[1],) if named else ()
+        protocol = _protocol(path)
+        return () if protocol is None else (f"{PROTOCOL} {protocol}",)
     return ()
 
 
-def _protocol(path: Path) -> int:
-    """Give the pickle protocol of a file of torch.save: the second byte of each pickle in it."""
-    if not zipfile.is_zipfile(path):
-        return path.read_bytes()[1]
-    with zipfile.ZipFile(path) as archive:
-        pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        return archive.read(pickled)[1]
+def _protocol(path: Path) -> int | None:
+    """Give the pickle protocol of a file of torch.save: the second byte of each pickle in it; None for other files."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            pickled = archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))
+    else:
+        pickled = path.read_bytes()
+    return pickled[1] if pickled[:1] == pickle.PROTO else None
 
 
 def classes_of_main(path: Path) -> tuple[str, ...]:

@@ -83,6 +83,7 @@ class Traveller:
         self._compare(trip)
         if not self._leg.simulated:
             self._outputs(trip)
+            self._elsewhere(trip)
             for module, was_training in training:
                 module.training = was_training
             probe(trip, self._path, strictness=self._probing)
@@ -110,6 +111,7 @@ class Traveller:
 
     def _source(self) -> nn.Module:
         source = self._call.build()
+        self._call.surroundings.note(source)
         if self._call.prepare is not None:
             try:
                 self._call.prepare(source)
@@ -146,8 +148,8 @@ class Traveller:
 
         That is a pretrained base, which a save of the trainable parameters alone rightly leaves out.
         """
-        live = entries(trip.bare)
         self._twin = self._call.build_apart(trip.source)
+        live = entries(trip.bare)  # now, since a constant that both are built on has been replaced
         twin = entries(self._bare(self._twin))
         given = {
             name
@@ -405,6 +407,20 @@ class Traveller:
             return
         if trip.place is None and before != marks(loaded):
             self._warm(trip, loaded, reference)
+
+    def _elsewhere(self, trip: Trip) -> None:
+        """Load once more in the surroundings of a new process, where nothing was found in these."""
+        if trip.differences or trip.outputs.culprits or trip.place is not None or not self._call.runner.given:
+            return
+
+        def load_and_run() -> Any:
+            if self._call.load is not None:
+                return self._run(unwrapped(self._call.load(self._path)))
+            target = self._call.build_apart(trip.source)
+            self._call.put(target, self._format.read(self._path, self._leg.loaded_on, target.state_dict))
+            return self._run(target)
+
+        trip.outside = self._call.surroundings.deciding(trip.source, load_and_run)
 
     def _warm(self, trip: Trip, loaded: nn.Module, reference: Any) -> None:
         """Load into a module that has run before, and see whether it computes what a fresh one computes.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_ckpt.compare import Difference
     from pytest_ckpt.legs import Leg
     from pytest_ckpt.promises import Torn
+    from pytest_ckpt.surroundings import Outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Trip:
         hidden: Unregistered submodules whose parameters differ, where there are no inputs to judge by.
         outputs: What makes the outputs differ.
         warm: What makes the outputs differ if the target had run before it was loaded, though a fresh one's agree.
+        outside: Variables outside of the module that decide the outputs.
         place: Where outputs differ; None where they agree or were not compared.
         notes: What could not be judged.
     """
@@ -137,6 +139,7 @@ class Trip:
     hidden: tuple[Changed, ...] = ()
     outputs: Attribution = field(default_factory=Attribution)
     warm: Attribution = field(default_factory=Attribution)
+    outside: tuple[Outside, ...] = ()
     place: str | None = None
     notes: tuple[str, ...] = ()
 

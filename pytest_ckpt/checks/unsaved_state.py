@@ -22,7 +22,7 @@ class UnsavedState(Check):
 
     ## What it checks
 
-    Two things. An attribute that is no parameter and no buffer (a tensor, a number, a list, a `torch.Generator`)
+    Three things. An attribute that is no parameter and no buffer (a tensor, a number, a list, a `torch.Generator`)
     makes the loaded module compute something else than the saved one. Or an entry of the state_dict still holds after
     loading what a fresh module holds, because saving left it out or loading skipped it.
 
@@ -37,7 +37,8 @@ class UnsavedState(Check):
     The attributes in which the two modules differ are transplanted from the saved module into the loaded one. If the
     outputs then agree, the set is reduced to the smallest one that still makes them agree. An attribute that changes
     no output is never named. Entries are moved a little before saving, so that one which was skipped cannot look
-    restored.
+    restored. Variables outside of the module are brought back to what they were before the module was used, or to what
+    an import in a new process gives, and the checkpoint is loaded once more.
 
     ## What to do
 
@@ -88,6 +89,17 @@ class UnsavedState(Check):
                     culprit.expected,
                     culprit.actual,
                 )
+
+        for outside in trip.outside:
+            yield Finding(
+                self.name,
+                outside.key,
+                f"the variable is in {outside.home}, not in the module: a new process has another value, and the "
+                "outputs depend on it",
+                f'self.register_buffer("{outside.key.rpartition(".")[2]}", ...), or return it from get_extra_state()',
+                outside.expected,
+                outside.actual,
+            )
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:
         for one in resumption.in_memory:

@@ -91,11 +91,11 @@ def legacy_file_format_loaded_by_default():
 
 def save_opened(module: nn.Module, path: Path) -> None:
     with path.open("wb") as file:
-        torch.save(module.state_dict(), file, pickle_protocol=4)
+        torch.save(module.state_dict(), file)
 
 
 @correct(save=save_opened, **TRAINED)
-def open_file_and_other_protocol():
+def open_file():
     return Net()
 
 

@@ -1,0 +1,172 @@
+"""A process to spare, one for a whole test run: it says what the variables of a Python module hold after the import.
+
+It is started at the first question and ends with the run. It imports torch once; for each question it forks, so every
+Python module is imported anew, as in a new process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import importlib.util
+import os
+import pickle
+import select
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PATIENCE = 60.0
+_LENGTH = 8
+_MOST_BYTES = 2**26
+
+
+@cache
+def values(module: str) -> Mapping[str, Any]:
+    """Give the tensors and arrays that a Python module and its classes hold in a new process, once it is imported.
+
+    Args:
+        module: Its name, by which it is imported here too.
+
+    Returns:
+        Values by dotted path, `TABLE` or `Net.table`, containers of tensors included; none where the module cannot be
+        imported, or where the system cannot fork.
+    """
+    known = sys.modules.get(module)
+    file = getattr(known, "__file__", None)
+    if not hasattr(os, "fork") or module == "__main__" or file is None:
+        return {}
+    try:
+        answer = _server().ask({"module": module, "file": file, "sys.path": sys.path})
+        found: dict[str, Any] = pickle.loads(answer)  # noqa: S301 -- from a process of our own
+    except Exception:  # noqa: BLE001 -- it cannot be asked; nothing follows from that
+        return {}
+    return found
+
+
+def holds_tensor(value: Any) -> bool:
+    """Whether a value is a tensor or an array, or a container of such."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
+    return any({"torch", "numpy"} & {kind.__module__ for kind in type(item).__mro__} for item in items)
+
+
+class _Server:
+    """The process, seen from here."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from pytest_ckpt import spare; spare.serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        atexit.register(self.stop)
+
+    def ask(self, question: Mapping[str, Any]) -> bytes:
+        """Put one question and wait for the answer.
+
+        Raises:
+            OSError: There is none.
+        """
+        assert self._process.stdin is not None  # noqa: S101 -- for the type checker
+        assert self._process.stdout is not None  # noqa: S101 -- for the type checker
+        _write(self._process.stdin, pickle.dumps(question))
+        if not select.select([self._process.stdout], [], [], _PATIENCE)[0]:
+            self.stop()
+            raise TimeoutError("the spare process gave no answer")
+        return _read(self._process.stdout)
+
+    def stop(self) -> None:
+        """End the process."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        self._process.kill()
+        self._process.wait()
+
+
+@cache
+def _server() -> _Server:
+    return _Server()
+
+
+def _write(stream: BinaryIO | Any, data: bytes) -> None:
+    stream.write(len(data).to_bytes(_LENGTH, "big") + data)
+    stream.flush()
+
+
+def _read(stream: BinaryIO | Any) -> bytes:
+    """Read one message.
+
+    Raises:
+        EOFError: The other side has gone.
+    """
+    head = stream.read(_LENGTH)
+    if len(head) < _LENGTH:
+        raise EOFError
+    data: bytes = stream.read(int.from_bytes(head, "big"))
+    return data
+
+
+# ------------------------------------------------------------------------------------------------- in the other process
+
+
+def serve() -> None:
+    """Answer questions until the asking process has gone."""
+    import torch  # noqa: F401 -- once, for all that are forked
+
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is imported may print
+    with suppress(EOFError):
+        while True:
+            question = pickle.loads(_read(sys.stdin.buffer))  # noqa: S301 -- from the process that started this one
+            _write(answers, _in_fork(question))
+
+
+def _in_fork(question: Mapping[str, Any]) -> bytes:
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(ours)
+            with os.fdopen(theirs, "wb") as pipe:
+                pipe.write(_answer(question))
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    return answer or pickle.dumps({})
+
+
+def _answer(question: Mapping[str, Any]) -> bytes:
+    sys.path[:] = question["sys.path"]
+    try:
+        module = importlib.import_module(question["module"])
+    except ImportError:  # a test module of a folder that is no package
+        specification = importlib.util.spec_from_file_location(question["module"], question["file"])
+        if specification is None or specification.loader is None:
+            raise
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[question["module"]] = module
+        specification.loader.exec_module(module)
+    found = dict(vars(module))
+    for kind in [one for one in found.values() if isinstance(one, type) and one.__module__ == module.__name__]:
+        found.update({f"{kind.__qualname__}.{name}": value for name, value in vars(kind).items()})
+    return pickle.dumps({path: value for path, value in found.items() if holds_tensor(value) and _can_be_sent(value)})
+
+
+def _can_be_sent(value: Any) -> bool:
+    try:
+        return len(pickle.dumps(value)) < _MOST_BYTES
+    except Exception:  # noqa: BLE001 -- what pickle cannot take stays away
+        return False

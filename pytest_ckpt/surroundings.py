@@ -1,0 +1,303 @@
+"""What a module's code keeps outside of the module: in globals, in its class, in a closure.
+
+No state_dict has it, and within one process nobody misses it: the loaded module finds there what the saved one left. In
+a new process it is what the import makes of it. So the surroundings are brought back to what they were before the
+module was used, or to what a new process has, and the checkpoint is loaded once more there.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections import deque
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pytest_ckpt import spare
+from pytest_ckpt.attribution import smallest
+from pytest_ckpt.compare import describe, equal
+from pytest_ckpt.copying import Copier
+from pytest_ckpt.moment import Moment, modules_within, reachable
+from pytest_ckpt.outputs import first_difference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A variable outside of a module.
+
+    Attributes:
+        owner: The Python module or the class that has it, or the cell of a closure that holds it.
+        name: Its name.
+        key: What a report calls it: a global by its name, an attribute of a class as one of the module.
+    """
+
+    owner: Any
+    name: str
+    key: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Place) and self.owner is other.owner and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((id(self.owner), self.name))
+
+    def get(self) -> Any:
+        """Give the value; a mark of its own where there is none."""
+        if isinstance(self.owner, CellType):
+            try:
+                return self.owner.cell_contents
+            except ValueError:
+                return _ABSENT
+        return vars(self.owner).get(self.name, _ABSENT)
+
+    def set(self, value: Any) -> None:
+        """Set the value, or remove the variable."""
+        if isinstance(self.owner, CellType):
+            if value is not _ABSENT:
+                self.owner.cell_contents = value
+        elif value is _ABSENT:
+            if self.get() is not _ABSENT:
+                delattr(self.owner, self.name)
+        elif self.get() is not value:
+            setattr(self.owner, self.name, value)
+
+    @property
+    def home(self) -> str:
+        """Where it is, for a message."""
+        if isinstance(self.owner, CellType):
+            return "a closure"
+        return self.owner.__name__ if isinstance(self.owner, ModuleType) else f"class {self.owner.__qualname__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A variable outside of the module that decides its outputs, described."""
+
+    key: str
+    home: str
+    expected: str
+    actual: str
+
+
+class _Held:
+    """What a place held at one time."""
+
+    def __init__(self, place: Place, value: Any, known: Collection[int] = ()) -> None:
+        self._place, self._value = place, value
+        self._copier = Copier()
+        self.copy = value if value is _ABSENT else self._copier.copy(value)
+        self._moments = [Moment(one) for one in modules_within(value) if id(one) not in known]
+
+    def restore(self) -> None:
+        self._place.set(self._value)
+        self._copier.restore()
+        for moment in self._moments:
+            moment.restore()
+
+    def same(self, other: _Held) -> bool:
+        ours, theirs = ([moment.tensors for moment in one._moments] for one in (self, other))  # noqa: SLF001 -- of one class
+        return equal(self.copy, other.copy) and equal(ours, theirs)
+
+
+class Surroundings:
+    """The variables that a module's code uses, as they were when the first module had been built."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self._before: dict[Place, _Held] | None = None
+        self._known: frozenset[int] = frozenset()
+
+    def note(self, module: nn.Module) -> None:
+        """Remember what is there, at the first call only."""
+        if self._before is None:
+            self._known = frozenset(map(id, reachable(module).values()))
+            self._before = {place: _Held(place, place.get(), self._known) for place in used(module)}
+
+    def deciding(self, module: nn.Module, load_and_run: Callable[[], Any]) -> tuple[Outside, ...]:
+        """Name the variables without which a loaded module computes something else.
+
+        Args:
+            module: A module that was used.
+            load_and_run: Builds a module, loads the checkpoint and gives the outputs.
+        """
+        before = self._before or {}
+        places = dict.fromkeys((*before, *used(module)))
+        now = {place: _Held(place, place.get(), self._known) for place in places}
+        imported = _imported(before)
+        start = {
+            place: _Held(place, imported[place]) if place in imported else before.get(place) or _Held(place, _ABSENT)
+            for place in places
+        }
+        changed = [place for place in places if not start[place].same(now[place])]
+        if not changed:
+            return ()
+
+        def outputs(kept: Sequence[Place]) -> Any:
+            for place in changed:
+                (now if place in kept else start)[place].restore()
+            try:
+                return load_and_run()
+            except Exception as error:  # noqa: BLE001 -- where a variable is not as it was, anything may come of it
+                return f"raised {type(error).__name__}"
+
+        try:
+            reference = outputs(changed)
+            if isinstance(reference, str):
+                return ()
+
+            def explains(kept: Sequence[Place]) -> bool:
+                return first_difference(reference, outputs(kept)) is None
+
+            if not explains(changed) or explains(()):
+                return ()
+            return tuple(
+                Outside(place.key, place.home, describe(now[place].copy), _described(start[place].copy))
+                for place in smallest(changed, explains)
+            )
+        finally:
+            for held in now.values():
+                held.restore()
+
+
+def _described(value: Any) -> str:
+    return "not set" if value is _ABSENT else describe(value)
+
+
+def _imported(places: Collection[Place]) -> dict[Place, Any]:
+    """Give what a new process has in those places that hold tensors and whose module it can import."""
+    found = {}
+    for place in places:
+        if isinstance(place.owner, CellType) or not spare.holds_tensor(place.get()):
+            continue
+        home = place.owner.__name__ if isinstance(place.owner, ModuleType) else place.owner.__module__
+        values = spare.values(home)
+        if _path(place) in values:
+            found[place] = values[_path(place)]
+    return found
+
+
+def _path(place: Place) -> str:
+    """Give the dotted path of a place within its Python module."""
+    return place.name if isinstance(place.owner, ModuleType) else f"{place.owner.__qualname__}.{place.name}"
+
+
+# ------------------------------------------------------------------------------------------------- what the code uses
+
+
+def used(module: nn.Module) -> tuple[Place, ...]:
+    """List the variables outside of a module that its own code uses, as far as they can hold state.
+
+    Code of libraries, what is installed and what belongs to Python, is not looked into.
+    """
+    kinds: dict[type, str] = {}
+    for path, one in module.named_modules():
+        for kind in type(one).__mro__:
+            if _is_own(kind.__module__):
+                kinds.setdefault(kind, path)
+    seen: set[int] = set()
+    found: dict[Place, None] = {}
+    for place in [place for kind in kinds for place in _of_class(kind, seen)]:
+        found.setdefault(place)
+        for kind, path in kinds.items():
+            if isinstance(place.owner, type) and issubclass(kind, place.owner):  # a subclass may get its own value
+                found.pop(Place(kind, place.name, ""), None)
+                found.setdefault(Place(kind, place.name, ".".join(filter(None, (path, place.name)))))
+    return tuple(found)
+
+
+def _of_class(kind: type, seen: set[int]) -> Iterator[Place]:
+    """List the attributes of a class, and what its methods use."""
+    seen.add(id(kind))
+    for name, value in vars(kind).items():
+        functions = _functions(value)
+        for function in functions:
+            yield from _of_function(function, seen)
+        if not functions and not name.startswith("__") and _may_hold_state(value):
+            yield Place(kind, name, name)
+
+
+def _of_function(function: FunctionType, seen: set[int]) -> Iterator[Place]:
+    """List the globals and the closure's variables that a function uses, and those of what it calls."""
+    if id(function) in seen or not _is_own(function.__module__):
+        return
+    seen.add(id(function))
+    home = sys.modules.get(function.__module__)
+    names = _names(function.__code__)
+    for name in names:
+        value = function.__globals__.get(name, _ABSENT)
+        if home is not None and vars(home) is function.__globals__ and _may_hold_state(value):
+            yield Place(home, name, name)
+        yield from _within(value, names, seen)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        place = Place(cell, name, name)
+        value = place.get()
+        if _may_hold_state(value):
+            yield place
+        yield from _within(value, names, seen)
+
+
+def _within(value: Any, names: Collection[str], seen: set[int]) -> Iterator[Place]:
+    """List what a function or class that is used uses itself, and the variables of a Python module that are used."""
+    if isinstance(value, FunctionType):
+        yield from _of_function(value, seen)
+    elif isinstance(value, type):
+        if id(value) not in seen and _is_own(value.__module__):
+            yield from _of_class(value, seen)
+    elif isinstance(value, ModuleType) and _is_own(value.__name__):
+        for name in names:
+            inner = vars(value).get(name, _ABSENT)
+            if _may_hold_state(inner):
+                yield Place(value, name, name)
+            elif not isinstance(inner, ModuleType):
+                yield from _within(inner, names, seen)
+
+
+def _functions(value: Any) -> list[FunctionType]:
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    if isinstance(value, property):
+        return [one for one in (value.fget, value.fset) if isinstance(one, FunctionType)]
+    if isinstance(value, cached_property):
+        value = value.func
+    value = getattr(value, "__wrapped__", value)
+    return [value] if isinstance(value, FunctionType) else []
+
+
+@cache
+def _names(code: CodeType) -> frozenset[str]:
+    """Give every name that a piece of code uses, code within it included."""
+    inner = (_names(one) for one in code.co_consts if isinstance(one, CodeType))
+    return frozenset(code.co_names).union(*inner)
+
+
+def _may_hold_state(value: Any) -> bool:
+    """Whether a value is one that code may change or set anew, and that can be copied and compared."""
+    if isinstance(value, (type, FunctionType, MethodType, ModuleType, partial)):
+        return False
+    if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module)):
+        return value is not _ABSENT
+    return type(value).__module__ == "numpy" or _is_own(type(value).__module__)
+
+
+@cache
+def _is_own(name: str) -> bool:
+    """Whether a Python module is the user's own code, and neither installed nor a part of Python."""
+    module = sys.modules.get(name)
+    if name == "__main__":
+        return True
+    file = getattr(module, "__file__", None)
+    return file is not None and not str(Path(file).resolve()).startswith(_LIBRARIES)

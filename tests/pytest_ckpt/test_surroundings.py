@@ -1,0 +1,266 @@
+"""Variables outside of the module that decide its outputs are named; those that do not are not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pytest_ckpt import check_module, spare
+from pytest_ckpt.surroundings import used
+from tests.pytest_ckpt.cases import odd_but_sound
+
+X = torch.linspace(-1, 1, 6).reshape(2, 3)
+OFFSETS: dict[str, torch.Tensor] = {}
+DRAWN_BY_THE_IMPORT = torch.randn(3)
+ARRAY_DRAWN_BY_THE_IMPORT = np.random.default_rng().normal(size=3)
+CONSTANT = torch.arange(3.0)
+STEPS = 0
+TEACHER = nn.Linear(3, 3)
+CACHE: dict[int, torch.Tensor] = {}
+CALLS: Counter[str] = Counter()
+
+
+class Settings:
+    """A helper of the user's own."""
+
+    def __init__(self):
+        self.factor = 1.0
+        self.seen = 0
+
+
+SETTINGS = Settings()
+
+
+class Base(nn.Module):
+    scale = 1.0
+    table: defaultdict[str, float] = defaultdict(float)  # noqa: RUF012 -- the fault
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def fit(self):
+        """Nothing to fit."""
+
+
+class GlobalDict(Base):
+    def fit(self):
+        OFFSETS["offset"] = torch.randn(3)
+
+    def forward(self, x):
+        return self.linear(x) + OFFSETS.get("offset", torch.zeros(3))
+
+
+class GlobalNumber(Base):
+    def fit(self):
+        global STEPS  # noqa: PLW0603 -- the fault
+        STEPS += 10
+
+    def forward(self, x):
+        return self.linear(x) * (1 + STEPS)
+
+
+class GlobalModule(Base):
+    def fit(self):
+        with torch.no_grad():
+            TEACHER.weight.add_(1)
+
+    def forward(self, x):
+        return TEACHER(self.linear(x))
+
+
+class GlobalObject(Base):
+    def fit(self):
+        SETTINGS.factor += 1
+
+    def forward(self, x):
+        return self.linear(x) * factor()
+
+
+def factor():
+    return SETTINGS.factor
+
+
+class DrawnByTheImport(Base):
+    def forward(self, x):
+        return self.linear(x) + DRAWN_BY_THE_IMPORT
+
+
+class ArrayDrawnByTheImport(Base):
+    def forward(self, x):
+        return self.linear(x) + torch.from_numpy(ARRAY_DRAWN_BY_THE_IMPORT).float()
+
+
+class ClassAttribute(Base):
+    def fit(self):
+        type(self).scale += 1
+
+    def forward(self, x):
+        return self.linear(x) * self.scale
+
+
+class ClassDict(Base):
+    def fit(self):
+        self.table["bias"] += 1
+
+    def forward(self, x):
+        return self.linear(x) + self.table["bias"]
+
+
+class NewClassAttribute(Base):
+    gain: float | None = None
+
+    def fit(self):
+        type(self).gain = 2.0 if self.gain is None else self.gain + 1
+
+    def forward(self, x):
+        return self.linear(x) * (self.gain or 1.0)
+
+
+class Inner(Base):
+    def __init__(self):
+        super().__init__()
+        self.inner = ClassAttribute()
+
+    def fit(self):
+        self.inner.fit()
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (GlobalDict, "OFFSETS"),
+        (GlobalNumber, "STEPS"),
+        (GlobalModule, "TEACHER"),
+        (GlobalObject, "SETTINGS"),
+        (DrawnByTheImport, "DRAWN_BY_THE_IMPORT"),
+        (ArrayDrawnByTheImport, "ARRAY_DRAWN_BY_THE_IMPORT"),
+        (ClassAttribute, "scale"),
+        (ClassDict, "table"),
+        (NewClassAttribute, "gain"),
+        (Inner, "inner.scale"),
+    ],
+)
+def test_a_variable_that_decides_the_outputs_is_named(make, key):
+    report = check_module(make, X, prepare=make.fit)
+    assert [(one.category, one.key) for one in report.findings] == [("unsaved-state", key)], report.text()
+
+
+def test_a_variable_of_a_closure_is_named_although_nothing_can_import_it():
+    offsets = {}
+
+    class Local(Base):
+        def fit(self):
+            offsets["offset"] = torch.randn(3)
+
+        def forward(self, x):
+            return self.linear(x) + offsets.get("offset", torch.zeros(3))
+
+    report = check_module(lambda: Local().train(), X, prepare=Local.fit)
+    assert [(one.category, one.key) for one in report.findings] == [("unsaved-state", "offsets")], report.text()
+
+
+class Constant(Base):
+    def forward(self, x):
+        return self.linear(x) + CONSTANT
+
+
+class Cached(Base):
+    def forward(self, x):
+        if x.shape[-1] not in CACHE:
+            CACHE[x.shape[-1]] = torch.arange(float(x.shape[-1]))
+        return self.linear(x) + CACHE[x.shape[-1]]
+
+
+class Counted(Base):
+    def fit(self):
+        CALLS["fit"] += 1
+        SETTINGS.seen += 1
+
+    def forward(self, x):
+        CALLS["forward"] += 1
+        SETTINGS.seen += 1
+        return self.linear(x)
+
+
+class Saved(Base):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(3))
+
+    def fit(self):
+        OFFSETS["last"] = torch.randn(3)
+        self.get_buffer("offset").copy_(OFFSETS["last"])
+
+    def forward(self, x):
+        return self.linear(x) + self.offset
+
+
+class Noise(Base):
+    def forward(self, x):
+        CALLS["noise"] += 1
+        return self.linear(x) + torch.randn(3)
+
+
+class Instances(Base):
+    instances: list[nn.Module] = []  # noqa: RUF012 -- as a registry of instances is written
+
+    def __init__(self):
+        super().__init__()
+        self.instances.append(self)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("make", [Constant, Cached, Counted, Saved, Noise, Instances])
+def test_a_variable_that_decides_nothing_is_not_accused(make):
+    report = check_module(make, X, prepare=make.fit)
+    assert report.ok, report.text()
+
+
+def test_variables_are_left_as_they_were():
+    steps, scale = STEPS, ClassAttribute.scale
+    check_module(GlobalNumber, X)
+    check_module(ClassAttribute, X)
+    assert (STEPS, ClassAttribute.scale) == (steps, scale)
+    assert "scale" not in vars(Inner)
+
+
+def test_constants_that_modules_are_built_on_are_never_written_to():
+    before = odd_but_sound.PIXEL_MEAN.clone()
+    check_module(odd_but_sound.ConstantOfTheFileAsBuffer, odd_but_sound.X)
+    assert torch.equal(odd_but_sound.PIXEL_MEAN, before)
+
+
+def test_code_of_libraries_is_not_looked_into():
+    assert used(nn.TransformerEncoderLayer(4, 2)) == ()
+
+
+def test_one_process_answers_for_a_whole_run():
+    values = spare.values(__name__)
+    assert not torch.equal(values["DRAWN_BY_THE_IMPORT"], DRAWN_BY_THE_IMPORT)
+    assert torch.equal(values["CONSTANT"], CONSTANT)
+    assert "OFFSETS" not in values
+    assert spare.values("tests.no_such_module") == {}
+    assert spare._server() is spare._server()
+
+
+def test_the_process_ends_with_the_run():
+    code = (
+        "import tests.pytest_ckpt.test_surroundings as t; from pytest_ckpt import spare;"
+        "assert spare.values(t.__name__); print(spare._server()._process.pid)"
+    )
+    pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
