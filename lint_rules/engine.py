@@ -9,6 +9,7 @@ import ast
 import gc
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -237,6 +238,7 @@ def parse(text: str) -> ast.Module:
 
 _FLAGS = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _NOTEBOOK = ".ipynb"
+_QUOTED = frozenset("\"'\\\n#")
 
 
 def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown: frozenset[int]) -> list[Finding]:
@@ -250,22 +252,56 @@ def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown
     context = Context(tree, region, text, path, settings)
     context.shown = shown
     findings = [finding for rule in rules for finding in rule.check(context)]
+    if any(_breaks_strings(finding.fix) for finding in findings):
+        strings = _formatted(region.syntax, split_lines(text))
+        findings = [replace(each, fix=None) if _spoils(each.fix, strings) else each for each in findings]
     return sorted(findings, key=lambda finding: finding.place)
+
+
+def _breaks_strings(fix: Fix | None) -> bool:
+    """Tell whether a fix writes what an f-string could not hold before Python 3.12."""
+    return fix is not None and any(not _QUOTED.isdisjoint(edit.text) for edit in fix.edits)
+
+
+def _formatted(tree: ast.Module, lines: Sequence[str]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Give where each f-string begins and ends: lines and columns from 1."""
+
+    def place(line: int, offset: int) -> tuple[int, int]:
+        return line, len(lines[line - 1].encode()[:offset].decode(errors="replace")) + 1
+
+    return [
+        (place(node.lineno, node.col_offset), place(node.end_lineno or node.lineno, node.end_col_offset or 0))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+    ]
+
+
+def _spoils(fix: Fix | None, strings: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> bool:
+    """Tell whether a fix would write into an f-string what it cannot hold."""
+    places = [(edit.line, edit.column) for edit in fix.edits] if fix else []
+    return _breaks_strings(fix) and any(start < place < end for start, end in strings for place in places)
 
 
 def _into_cell(finding: Finding, origin: Sequence[tuple[int, int]]) -> Finding:
     """Move a finding from the script that a notebook was read as into its cell."""
-    from dataclasses import replace
-
     cell, line = origin[finding.line - 1]
     fix = finding.fix
     if fix is not None:
-        inside = all(origin[edit.line - 1][0] == cell == origin[edit.end_line - 1][0] for edit in fix.edits)
-        moved = (
-            replace(edit, line=origin[edit.line - 1][1], end_line=origin[edit.end_line - 1][1]) for edit in fix.edits
-        )
-        fix = replace(fix, edits=tuple(moved)) if inside else None
+        edits = [_edit_into_cell(edit, cell, origin) for edit in fix.edits]
+        fix = replace(fix, edits=tuple(filter(None, edits))) if all(edits) else None
     return replace(finding, cell=cell, line=line, end_line=origin[finding.end_line - 1][1], fix=fix)
+
+
+def _edit_into_cell(edit: Edit, cell: int, origin: Sequence[tuple[int, int]]) -> Edit | None:
+    """Move an edit into a cell; None if it reaches into another. The end of a cell is the start of a line below it."""
+    lines = []
+    for line in (edit.line, edit.end_line):
+        above = origin[line - 2] if line > 1 else (None, 0)
+        if line <= len(origin) and origin[line - 1][0] == cell:
+            lines.append(origin[line - 1][1])
+        elif above[0] == cell:
+            lines.append(above[1] + 1)
+    return replace(edit, line=lines[0], end_line=lines[1]) if len(lines) == 2 else None  # noqa: PLR2004 -- both ends
 
 
 @contextmanager

@@ -70,7 +70,10 @@ def edit(text: str, edits: Iterable[Edit]) -> str:
     for each in sorted(edits, reverse=True):
         start = starts[min(each.line, len(starts)) - 1] + each.column - 1
         end = starts[min(each.end_line, len(starts)) - 1] + each.end_column - 1
-        text = text[:start] + each.text + text[end:]
+        new = each.text
+        if each.line > len(lines) and lines and not lines[-1].endswith(("\n", "\r")):
+            new = line_end(text) + new.removesuffix(line_end(text))  # below a last line without an end
+        text = text[:start] + new + text[end:]
     return text
 
 

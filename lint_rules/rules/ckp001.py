@@ -205,7 +205,7 @@ class UnusedNoqa(Rule):
                     directive.line,
                     directive.end_column,
                     _message(unused),
-                    Fix((_without(directive, unused, lines),), safe=True),
+                    _without(directive, unused, lines),
                 )
 
 
@@ -225,8 +225,13 @@ def _message(unused: list[str]) -> str:
     return f"{codes} {verb} nothing here, and would be silent about the next fault; take it out of the comment"
 
 
-def _without(directive: Directive, unused: list[str], lines: list[str]) -> Edit:
+def _without(directive: Directive, unused: list[str], lines: list[str]) -> Fix | None:
     """Take codes out of a comment; the comment goes with the last of them, and a line that held nothing else too."""
+    edit = _edit(directive, unused, lines)
+    return Fix((edit,), safe=True) if edit else None
+
+
+def _edit(directive: Directive, unused: list[str], lines: list[str]) -> Edit | None:
     number = directive.line
     left = [code for code in directive.codes or () if code not in unused]
     if left:
@@ -238,6 +243,4 @@ def _without(directive: Directive, unused: list[str], lines: list[str]) -> Edit:
     if before or further:
         kept = f"{'  ' if before else ''}{further[1]}" if further else ""
         return Edit(number, len(before) + 1, number, len(line) + 1, kept)
-    if number < len(lines):
-        return Edit(number, 1, number + 1, 1, "")
-    return Edit(number, 1, number, len(line) + 1, "")
+    return Edit(number, 1, number + 1, 1, "") if number < len(lines) else None  # what would be left may be nothing

@@ -195,3 +195,27 @@ def test_importing_the_engine_and_the_rules_loads_no_parser() -> None:
 )
 def test_copies_between_modules_of_a_program_are_not_parsed(code: str, wanted: bool) -> None:
     assert bool(prefilter.wanted(code.encode(), RULES[:2])) is wanted
+
+
+def test_a_fix_that_an_f_string_cannot_hold_is_none() -> None:
+    text = "import torch\ndef f(p): return f\"{torch.load('é')}\", f'{1}', torch.load('b')\n"
+    device = [each.fix for each in lint(text, "CKP303")]
+    assert [fix is None for fix in device] == [True, False]
+    assert all(finding.fix for finding in lint(text, "CKP301"))
+
+
+def test_a_fix_below_the_last_line_starts_a_new_one() -> None:
+    text = "from net import Net\nnet = Net()\ndef run():\n    net(1)\nif 1:\n    net.load_state_dict(read())\n"
+    fixed = f"{text}    net.eval()\n"
+    for source, expected in ((text, fixed), (text.rstrip(), fixed.rstrip())):
+        (finding,) = lint(source, "CKP201")
+        assert fixes.apply(source, [finding.fix] if finding.fix else []) == expected
+
+
+def test_a_fix_below_the_last_line_of_a_cell_stays_in_it() -> None:
+    load = "net = Net()\nnet.load_state_dict(read())"
+    cells = [(0, "from net import Net\ndef run():\n    net(1)"), (1, load), (2, load)]
+    found = engine.lint_cells(cells, "a.ipynb", (registry.rule("CKP201"),), Settings())
+    assert found
+    for finding in found:
+        assert fixes.apply(load, [finding.fix] if finding.fix else []) == f"{load}\nnet.eval()"
