@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from pytest_ckpt import summary
+from pytest_ckpt import progress, session, summary
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.resume import check_resume
 from pytest_ckpt.roundtrip import check_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TextIO
 
     from torch import nn
 
@@ -25,8 +26,8 @@ class _Fixture:
 
     name: ClassVar[str]
 
-    def __init__(self, settings: Settings, node: pytest.Item) -> None:
-        self._settings, self._node = settings, node
+    def __init__(self, settings: Settings, node: pytest.Item, terminal: TextIO | None) -> None:
+        self._settings, self._node, self._terminal = settings, node, terminal
 
     def __repr__(self) -> str:
         return self.name
@@ -35,10 +36,12 @@ class _Fixture:
         """Call the checking function, and raise its faults here, so that no traceback shows its inside."""
         __tracebackhide__ = True
         try:
-            report = check(*arguments, **words)
+            with progress.shown(self._node.nodeid, self._terminal):
+                report = check(*arguments, **words)
         except UsageError as error:
             message = str(error)
         else:
+            session.remember(self._node, report)
             self._node.user_properties.extend(summary.properties(report))
             report.raise_for_findings()
             if all(leg.status == "skipped" for leg in report.legs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -23,12 +24,14 @@ class Settings:
         formats: File formats; None for the default.
         checks: Names of checks to run; None for all.
         ignore: Names of checks to leave out.
+        reports: Files to write what every check-up saw to.
     """
 
     devices: tuple[str, ...] | None = None
     formats: tuple[str, ...] | None = None
     checks: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
+    reports: tuple[Path, ...] = ()
 
 
 def add(parser: pytest.Parser) -> None:
@@ -38,17 +41,22 @@ def add(parser: pytest.Parser) -> None:
         flag = f"--{name.replace('_', '-')}"
         group.addoption(flag, dest=name, metavar="NAMES", help=f"{text} (separated by commas)")
         parser.addini(name, text, type="args")
+    text = "write what every check-up saw to FILE, as JSON or as a page by its ending, .json or .html; repeatable"
+    group.addoption("--ckpt-report", action="append", default=[], metavar="FILE", help=text)
+    parser.addini("ckpt_report", text, type="args")
 
 
 def read(config: pytest.Config) -> Settings:
     """Gather the settings of one pytest run.
 
     Raises:
-        pytest.UsageError: A name of a check or format is unknown; the message has the nearest.
+        pytest.UsageError: A name of a check or format is unknown, with the nearest in the message; or the path of a
+            report says no format.
     """
     given = {name.removeprefix("ckpt_"): _names(config, name) for name in _OPTIONS}
+    reports = _files(config)
     if not any(given.values()):
-        return Settings()
+        return Settings(reports=reports)
     from pytest_ckpt import formats, registry
     from pytest_ckpt.findings import UsageError
 
@@ -57,7 +65,25 @@ def read(config: pytest.Config) -> Settings:
         formats.require(given["formats"] or ())
     except UsageError as error:
         raise pytest.UsageError(f"pytest-ckpt options: {error}") from None
-    return Settings(given["devices"], given["formats"], given["checks"], given["ignore"] or ())
+    return Settings(given["devices"], given["formats"], given["checks"], given["ignore"] or (), reports)
+
+
+def _files(config: pytest.Config) -> tuple[Path, ...]:
+    """Take the paths of `--ckpt-report`, which start where pytest was started, or those of the ini file beside it."""
+    given = [(name, config.invocation_params.dir) for name in config.getoption("ckpt_report")]
+    given = given or [(name, config.rootpath) for name in config.getini("ckpt_report")]
+    if not given:
+        return ()
+    from pytest_ckpt import reports
+
+    paths = tuple(base / Path(name).expanduser() for name, base in given)
+    for path in paths:
+        if path.suffix not in reports.suffixes():
+            endings = " or ".join(reports.suffixes())
+            raise pytest.UsageError(f"--ckpt-report takes a file that ends with {endings}, but {path.name!r} was given")
+        if path.is_dir():
+            raise pytest.UsageError(f"--ckpt-report takes a file, but {path} is a folder")
+    return paths
 
 
 def _names(config: pytest.Config, name: str) -> tuple[str, ...] | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
-from pytest_ckpt import options, summary
+from pytest_ckpt import options, progress, session, summary
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pytest_ckpt.fixtures import CkptResume, CkptRoundtrip
 
 SETTINGS = pytest.StashKey[options.Settings]()
+TERMINAL = pytest.StashKey[TextIO | None]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,7 +24,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, so that an unknown name stops the session before it begins."""
-    config.stash[SETTINGS] = options.read(config)
+    config.stash[SETTINGS] = settings = options.read(config)
+    is_worker = hasattr(config, "workerinput")
+    config.stash[TERMINAL] = None if is_worker else progress.terminal()
+    if settings.reports and not is_worker:
+        config.pluginmanager.register(session.Gatherer(settings.reports), "ckpt-reports")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close what was opened."""
+    stream = config.stash.get(TERMINAL, None)
+    if stream is not None:
+        stream.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a test's reports travel with pytest's own."""
+    report = yield
+    session.attach(item, report)
+    return report
 
 
 @pytest.fixture
@@ -35,7 +57,7 @@ def ckpt_roundtrip(request: pytest.FixtureRequest) -> CkptRoundtrip:
     """
     from pytest_ckpt.fixtures import CkptRoundtrip
 
-    return CkptRoundtrip(request.config.stash[SETTINGS], request.node)
+    return CkptRoundtrip(request.config.stash[SETTINGS], request.node, request.config.stash[TERMINAL])
 
 
 @pytest.fixture
@@ -49,7 +71,7 @@ def ckpt_resume(request: pytest.FixtureRequest) -> CkptResume:
     """
     from pytest_ckpt.fixtures import CkptResume
 
-    return CkptResume(request.config.stash[SETTINGS], request.node)
+    return CkptResume(request.config.stash[SETTINGS], request.node, request.config.stash[TERMINAL])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt import checkpoint_file, formats, legs, promises
+from pytest_ckpt import checkpoint_file, formats, legs, progress, promises
 from pytest_ckpt.attribution import attribute_outputs
 from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, uninitialized, untied
 from pytest_ckpt.conflicts import collisions, tie_conflicts
@@ -68,24 +68,30 @@ class Traveller:
 
     def travel(self) -> Trip:
         """Make the round trip; stop where there is nothing more to see."""
+        progress.step(f"building the module that is saved ({self._leg})")
         source = self._source()
         trip = Trip(self._leg, self._call, source, self._bare(source), natural=self._natural)
         self._keys(trip)
         if not self._natural:
             self._distinguish(trip)
+        self._step(trip, "saving")
         self._save(trip)
         if trip.save_error or trip.unfit:
             return trip
         training = [(module, module.training) for module in source.modules()]
+        self._step(trip, "loading")
         self._load(trip)
         if trip.loaded is None:
             return trip
+        self._step(trip, "comparing")
         self._compare(trip)
         if not self._leg.simulated:
+            self._step(trip, "comparing outputs")
             self._outputs(trip)
             self._elsewhere(trip)
             for module, was_training in training:
                 module.training = was_training
+            self._step(trip, "probing")
             probe(trip, self._path, strictness=self._probing)
             self._promised(trip)
         return trip
@@ -102,6 +108,9 @@ class Traveller:
                     *trip.notes,
                     f"claim {promises.UNCHANGED!r} was not judged, since load makes a new module: give load_state",
                 )
+
+    def _step(self, trip: Trip, what: str) -> None:
+        progress.step(f"{type(trip.source).__name__}: {what} ({self._leg})")
 
     def _bare(self, module: nn.Module) -> nn.Module:
         """Give what is compared: the module itself, or what is in its wrappers where a loader of the user's own is."""
