@@ -144,6 +144,7 @@ document.title = JSON.stringify(said);
 def test_a_browser_shows_models_by_checks_by_legs(written, tmp_path):
     page = (written[0] / "r.html").read_text(encoding="utf-8")
     title = re.search(r"<title>(.*?)</title>", shown(page, tmp_path, MEASURE))
+    assert title is not None
     every, gru, unsaved, found, opened, first, marks, fits = json.loads(title[1])
     assert sorted(every) == ["Faulty", "GRU", "Sound"]
     assert gru == ["GRU"]
