@@ -140,8 +140,11 @@ def _findings(source: Source, job: Job) -> list[Finding]:
     if source.is_plain:
         found = engine.lint_text(source.pieces[0].text, job.path, rules, job.settings)
     else:
-        cells = [(_PRELUDE, source.prelude), *((piece.number, piece.text) for piece in source.pieces)]
-        found = engine.lint_cells(cells, job.path, rules, job.settings)
+        together = [piece for piece in source.pieces if not piece.alone]
+        found = []
+        for script in (together, *([piece] for piece in source.pieces if piece.alone)):
+            cells = [(_PRELUDE, source.prelude), *((piece.number, piece.text) for piece in script)]
+            found += engine.lint_cells(cells, job.path, rules, job.settings)
     return suppress.keep(found, source.pieces)
 
 

@@ -115,7 +115,9 @@ class Context:
         """Say how a module is spelled in a scope, and what must be imported for it to be spelled so."""
         import libcst as cst
 
-        for name in (module, *(bound for bound in scope.module.bindings if bound != module)):
+        known = scope.owner(module) is not None or scope.module.stars
+        first = (module,) if known else ()
+        for name in (*first, *(bound for bound in scope.module.bindings if bound != module)):
             if self.names.resolve(cst.Name(name), scope) == module:
                 return name, ()
         return module, (module,)

@@ -99,6 +99,7 @@ WRAPPERS = re.compile(
 )
 TRACERS = frozenset({"torch.jit.trace", "torch.func.functional_call", "torch.nn.utils.stateless.functional_call"})
 COPIERS = frozenset({"copy.deepcopy", "copy.copy"})
+WITHOUT_GRADIENTS = frozenset({"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"})
 EXITS = frozenset({"sys.exit", "builtins.exit", "builtins.quit", "os._exit"})
 SAME_ELEMENTS = frozenset(
     {"builtins.list", "builtins.tuple", "builtins.set", "builtins.sorted", "builtins.reversed", "builtins.iter"}

@@ -115,7 +115,7 @@ def torch_loads(context: Context, *, patched: bool = False) -> Iterator[TorchLoa
     names = context.names
     find = names.written if patched else names.target
     for call, scope in names.calls:
-        target = find(call.func, scope)
+        target = find(call.func, scope) or names.attribute(call.func, scope)
         if target is None:
             continue
         if target.name in LOAD:

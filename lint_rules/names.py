@@ -106,6 +106,7 @@ class Names:
         self._scopes: dict[int, Scope] = {id(tree): self.module}
         self._known: dict[tuple[int, str], Target | None] = {}
         self._patched: list[tuple[cst.Attribute, Scope]] = []
+        self._own: dict[tuple[int, str], list[tuple[cst.BaseExpression | None, Scope]]] = {}
         for statement in tree.body:
             self._read(statement, self.module)
         followed = (self._follow(node, scope) for node, scope in self._patched)
@@ -129,6 +130,48 @@ class Names:
     def written(self, node: cst.BaseExpression, scope: Scope) -> Target | None:
         """Give what an expression would stand for if the file assigned nothing else to it (`torch.load = ...`)."""
         return self._follow(node, scope)
+
+    def attribute(self, node: cst.BaseExpression, scope: Scope) -> Target | None:
+        """Give what an attribute of `self` stands for, if its class sets it to one thing only."""
+        if not isinstance(node, cst.Attribute) or not isinstance(node.value, cst.Name):
+            return None
+        home = self._class_of(node.value.value, scope)
+        if home is None:
+            return None
+        found = {
+            self._follow(value, where) if value is not None else None
+            for value, where in self._own.get((id(home), node.attr.value), ())
+        }
+        found |= {self._static(value, home) for value in home.bindings.get(node.attr.value, ())}
+        target = found.pop() if len(found) == 1 else None
+        return None if target is None or target.name in self._replaced else target
+
+    def _static(self, value: str | cst.BaseExpression | None, scope: Scope) -> Target | None:
+        """Give what `staticmethod(...)` in the body of a class makes an attribute; anything else becomes a method."""
+        if not isinstance(value, cst.Call) or len(value.args) != 1:
+            return None
+        maker = self._follow(value.func, scope)
+        return self._follow(value.args[0].value, scope) if maker == Target("builtins.staticmethod") else None
+
+    @staticmethod
+    def _class_of(name: str, scope: Scope) -> Scope | None:
+        """Give the class whose method has a name for its object; None if it is no such name."""
+        owner = scope.owner(name) if name == "self" else None
+        is_method = owner is not None and owner.place is Place.FUNCTION
+        home = owner.parent if owner is not None and is_method else None
+        return home if home is not None and home.place is Place.CLASS else None
+
+    def constant(self, node: cst.BaseExpression, scope: Scope) -> cst.BaseExpression:
+        """Follow a name to the one expression that it is bound to; give the expression itself where there is none."""
+        seen: set[str] = set()
+        while isinstance(node, cst.Name) and node.value not in seen:
+            seen.add(node.value)
+            owner = scope.owner(node.value)
+            values = owner.bindings.get(node.value, []) if owner is not None else []
+            if owner is None or len(values) != 1 or not isinstance(values[0], cst.BaseExpression):
+                break
+            node, scope = values[0], owner
+        return node
 
     def _follow(self, node: cst.BaseExpression, scope: Scope) -> Target | None:
         if isinstance(node, cst.Name):
@@ -178,9 +221,9 @@ class Names:
 
     @staticmethod
     def _free(name: str, module: Scope) -> Target | None:
+        if name == "torch" and (module.stars or not _knows_torch(module)):  # nothing else goes by this name
+            return Target(name)
         if module.stars:
-            if name == "torch":  # whatever module the star stands for, nothing else goes by this name
-                return Target(name)
             last = module.stars[-1]
             exported = name in _STAR_EXPORTS.get(last, ())
             if exported:
@@ -321,6 +364,9 @@ class Names:
                 self._bind(element.value, None, scope)
         elif isinstance(target, cst.Attribute):
             self._patched.append((target, scope))
+            if isinstance(target.value, cst.Name) and (home := self._class_of(target.value.value, scope)) is not None:
+                known = value if isinstance(value, cst.BaseExpression) else None
+                self._own.setdefault((id(home), target.attr.value), []).append((known, scope))
             self._read(target, scope)
         else:
             self._read(target, scope)
@@ -348,3 +394,9 @@ class Names:
         cst.DictComp: _comprehension,
         cst.Call: _call,
     }
+
+
+def _knows_torch(module: Scope) -> bool:
+    """Tell whether a file imports something of torch, so that it would import torch itself if it used it."""
+    values = (value for bound in module.bindings.values() for value in bound)
+    return any(isinstance(value, str) and value.startswith("torch.") for value in values)

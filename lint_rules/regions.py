@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from lint_rules.rule import Rule
 
 
 #: What stands before a function on a line that binds another name to it.
-_BOUND = re.compile(r"(\w+)\s*(?::[^=]*)?=\s*(?:[\w.]*partial\w*\(\s*)?[\w.]*$")
+_BOUND = re.compile(r"(\w+)\s*(?::[^=]*)?=\s*(?:[\w.]*(?:partial|staticmethod)\w*\(\s*)*[\w.]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +139,14 @@ def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> N
     inside = [top] * (1 + max((function.end for function in functions), default=0))
     for function in functions:
         inside[function.start : function.end + 1] = [function] * (function.end + 1 - function.start)
+    loaders = {"load", "load_state_dict", *(function.name for function in functions if function.needed)}
     for node in ast.walk(tree):
         if isinstance(node, (ast.Name, ast.Attribute)):
             home = inside[node.lineno] if node.lineno < len(inside) else top
             home.words.add(node.id if isinstance(node, ast.Name) else node.attr)
             if isinstance(node, ast.Attribute) and node.attr == "load_state_dict":
                 home.shared.add(_last_name(node.value) or "")
-        elif isinstance(node, ast.Assign) and _mentions_load(node.value):
+        elif isinstance(node, ast.Assign) and _mentions(node.value, loaders):
             home = inside[node.lineno] if node.lineno < len(inside) else top
             home.shared |= {_last_name(target) or "" for target in node.targets}
         elif isinstance(node, ast.Global):
@@ -156,8 +157,8 @@ def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> N
             function.outer.shared |= function.shared
 
 
-def _mentions_load(node: ast.AST) -> bool:
-    return any(_last_name(each) in {"load", "load_state_dict"} for each in ast.walk(node))
+def _mentions(node: ast.AST, names: Collection[str]) -> bool:
+    return any(_last_name(each) in names for each in ast.walk(node))
 
 
 def _last_name(node: ast.AST) -> str | None:
@@ -169,16 +170,27 @@ def _last_name(node: ast.AST) -> str | None:
 def _close(functions: Sequence[_Function]) -> None:
     """Add what the needed functions call, what calls them, and the methods that share a class's attributes."""
     named = frozenset(function.name for function in functions)
+    evaluating = {(function.owner, function.name) for function in functions if "eval" in function.words}
     pending = [function for function in functions if function.needed]
     while pending:
         function = pending.pop()
         called = (function.words & named) - {function.name}
         for other in functions:
             if not other.needed and (
-                other.name in called or function.name in other.words or _shares_objects(function, other)
+                other.name in called
+                or function.name in other.words
+                or _shares_objects(function, other)
+                or (other.owner in function.words and _is_made_for_inference(other, evaluating))
             ):
                 other.needed = True
                 pending.append(other)
+
+
+def _is_made_for_inference(function: _Function, evaluating: set[tuple[str | None, str]]) -> bool:
+    """Tell whether a constructor may put what it makes into evaluation mode, by a method of the class or itself."""
+    if function.name != "__init__":
+        return False
+    return "eval" in function.words or any((function.owner, word) in evaluating for word in function.words)
 
 
 def _shares_objects(function: _Function, other: _Function) -> bool:

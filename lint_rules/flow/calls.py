@@ -63,6 +63,7 @@ class Calls(Functions):
             self.called.add(function)
         if not imported and (not isinstance(site.node.func, cst.Attribute) or self._is_followed(function)):
             self._use(function, site.node)
+            self._use_all(self._runs_part(function, site.receivers), site.node)
         if knowledge.TRAINERS.search(last if imported else name):
             trained = self._deps(given | ({function.owner} if function.owner else set()))
             self._train(trained)
@@ -76,6 +77,13 @@ class Calls(Functions):
         kind = Kind.OPTIMIZER if knowledge.OPTIMIZERS.search(name) else Kind.UNKNOWN
         deps = self._deps(given | site.receivers | {function})
         return self._create(site.node, site.frame, Made(kind, birth, name, deps))
+
+    def _runs_part(self, function: Thing, receivers: Values) -> Values:
+        """Give the modules of this file one layer of which is run, unless that layer's mode was chosen by itself."""
+        chosen = function.owner is not None or any(
+            mode.training is not Training.DEFAULT for mode in self._modes(function)
+        )
+        return NOTHING if chosen else frozenset(each for each in receivers if each.kind is Kind.MODULE)
 
     def _neutral(self, name: str) -> bool:
         return bool(knowledge.NEUTRAL.match(name)) and not knowledge.MODE_KEEPERS_EXCEPT.match(name)
@@ -145,8 +153,7 @@ class Calls(Functions):
         return self._copied(arguments[0], node, frame) if arguments else None
 
     def _trace(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
-        for thing in arguments[0] if arguments else ():
-            self._use(thing, node)
+        self._use_all(arguments[0] if arguments else NOTHING, node)
         return self._make(node, frame)
 
     def _exit(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
@@ -185,6 +192,8 @@ class Calls(Functions):
         """Call a method by what its name means on modules, optimizers, losses, texts and containers."""
         own = [each for each in receivers if self.defines(each, method)]
         if own and not (method in _MODE_METHODS and all(each.kind is Kind.MODULE for each in own)):
+            if method == "forward":
+                self._use_all(receivers, node)
             return None
         handler = self._METHODS.get(method)
         values = handler(self, node, receivers, arguments, frame) if handler is not None else None
@@ -203,8 +212,7 @@ class Calls(Functions):
         if any(each.kind is Kind.COLLECTION for each in receivers):
             return self._container(method, node, receivers, arguments, frame)
         if knowledge.INFERENCE.match(method):
-            for each in receivers:
-                self._use(each, node)
+            self._use_all(receivers, node)
             return self._make(node, frame, deps=self._deps(receivers | frozenset().union(*arguments)) | receivers)
         return None
 
@@ -262,7 +270,19 @@ class Calls(Functions):
     def _is_live(self, state: Thing) -> bool:
         """Tell whether a state is that of a module of this program, with nothing merged into it from elsewhere."""
         stored = state in self._updated or any(each.kind is Kind.LOADED for each in state.deps)
-        return state.kind is Kind.STATE and not stored
+        return not stored and (state.kind is Kind.STATE or self._is_made_of_state(state))
+
+    def _is_made_of_state(self, value: Thing) -> bool:
+        """Tell whether everything that a value was computed from is the state of modules of this program."""
+        inside = self._contents(frozenset({value}) | value.deps) - {value}
+        everything: set[Thing] = inside.union(*(each.deps for each in inside))
+        states = {each for each in everything if each.kind is Kind.STATE}
+        sources: Values = frozenset().union(*(each.deps for each in states))
+        return bool(states) and all(
+            each in states or each in sources or (each not in self._updated and not states.isdisjoint(each.deps))
+            for each in everything
+            if each.kind not in {Kind.TEXT, Kind.COLLECTION} and not each.constant
+        )
 
     def _update(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values | None:
         states = {each for each in receivers if each.kind is Kind.STATE}
@@ -278,14 +298,14 @@ class Calls(Functions):
     def _train_mode(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
         if not arguments:
             self._set_mode(receivers, Training.TRAIN)
-            self._train(receivers)
+            self._train(receivers, learns=False)
             return receivers
         mode = dotted(node.args[0].value)
         if mode == "False":
             self._set_mode(receivers, Training.EVAL)
         elif mode == "True":
             self._set_mode(receivers, Training.TRAIN)
-            self._train(receivers)
+            self._train(receivers, learns=False)
         else:
             given: Values = frozenset().union(*arguments)
             self._set_mode(receivers, Training.UNKNOWN)

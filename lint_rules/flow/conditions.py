@@ -170,13 +170,15 @@ class Conditions(Machine):
         return state
 
     def _narrow(self, test: cst.BaseExpression, frame: Frame, *, holds: bool) -> None:
-        """Learn from a condition whether a variable is a path."""
+        """Learn from a condition whether a variable is a path, or a module is in evaluation mode."""
         if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
             self._narrow(test.expression, frame, holds=not holds)
         elif isinstance(test, cst.BooleanOperation):
             if isinstance(test.operator, cst.And) == holds:
                 self._narrow(test.left, frame, holds=holds)
                 self._narrow(test.right, frame, holds=holds)
+        elif isinstance(test, cst.Attribute) and test.attr.value == "training" and not holds:
+            self._set_mode(self._value(test.value, frame), Training.EVAL)
         elif isinstance(test, cst.Comparison) and len(test.comparisons) == 1 and isinstance(test.left, cst.Call):
             compared = test.comparisons[0]
             if self._names.resolve(test.left.func, frame.scope) == "builtins.type" and len(test.left.args) == 1:

@@ -99,7 +99,7 @@ class Expressions(Calls):
 
     def _method(self, base: Thing, method: cst.FunctionDef, frame: Frame) -> Values:
         marks = {dotted(decorator.decorator) for decorator in method.decorators}
-        bound = None if base.kind is Kind.CLASS or "staticmethod" in marks else base
+        bound = self._bound_to(base, marks)
         key = ("method", method, bound)
         if key not in self._things:
             self._things[key] = Thing(Kind.FUNCTION, definition=method, frame=base.frame or self._top, bound=bound)
@@ -107,6 +107,12 @@ class Expressions(Calls):
         if marks & {"property", "cached_property", "functools.cached_property"}:
             return self._enter(function, method, (), {}, ("property", method, frame.number))
         return frozenset({function})
+
+    def _bound_to(self, base: Thing, marks: set[str | None]) -> Thing | None:
+        """Say what a method that is read from an object or a class takes as its first argument."""
+        if "classmethod" in marks and isinstance(base.definition, cst.ClassDef):
+            return self._defined(base.definition, base.frame or self._top, Kind.CLASS)
+        return None if base.kind is Kind.CLASS or "staticmethod" in marks else base
 
     def _text(self, node: cst.BaseString, frame: Frame) -> Values:
         if isinstance(node, cst.FormattedString):
@@ -184,15 +190,19 @@ class Expressions(Calls):
         inner = Frame(self._number(("comprehension", node, frame.number)), self._names.scope(node), frame)
         clause: cst.CompFor | None = node.for_in
         where = frame
+        repeated = 0
         while clause is not None:
             items = self._items(self._value(clause.iter, where), clause, frame)
             where = inner
+            repeated += self._counts(clause.iter, frame)
             self._assign(clause.target, items, inner)
             for test in clause.ifs:
                 self._value(test.test, inner)
             clause = clause.inner_for_in
         element = node.value if isinstance(node, cst.DictComp) else node.elt
+        self._sampling += repeated
         values = self._value(element, inner)
+        self._sampling -= repeated
         (made,) = self._make(node, frame, Kind.COLLECTION, tag=self._round)
         self._state.set_attribute(made, ITEM, values)
         return frozenset({made})

@@ -70,9 +70,12 @@ class Functions(Conditions):
         outside, since = self._state.facts, self._clock
         inner.called = key[0] != "alone"
         self._state.facts = self._bind(definition.params, positional, named, inner)
+        ungraded = any(self._stops_gradients(each.decorator, inner) for each in definition.decorators)
+        self._without_gradients += ungraded
         self._stack.append(definition)
         self._statement(definition.body, inner)
         self._stack.pop()
+        self._without_gradients -= ungraded
         values: Values = NOTHING
         for returned, state in inner.returned:
             values |= returned
@@ -158,9 +161,24 @@ class Functions(Conditions):
         if init is not None:
             bound = Thing(Kind.FUNCTION, definition=init, frame=definition.frame, bound=made)
             self._follow(bound, node, arguments, frame)
+            if kind is Kind.MODULE:
+                self._forget_loads(made)
         elif kind is Kind.MODULE:
             self._escape(frozenset().union(*arguments))
+        else:
+            self._fill(made, node_of, node, arguments)
         return frozenset({made})
+
+    def _fill(self, made: Thing, definition: cst.ClassDef, node: cst.Call, arguments: list[Values]) -> None:
+        """Set the fields of a dataclass or named tuple, in the order in which the class declares them."""
+        lines = (line for line in definition.body.body if isinstance(line, cst.SimpleStatementLine))
+        declared = (each.target for line in lines for each in line.body if isinstance(each, cst.AnnAssign))
+        fields = [target.value for target in declared if isinstance(target, cst.Name)]
+        for number, (arg, values) in enumerate(zip(node.args, arguments, strict=True)):
+            if arg.keyword is not None:
+                self._state.set_attribute(made, arg.keyword.value, values)
+            elif not arg.star and number < len(fields):
+                self._state.set_attribute(made, fields[number], values)
 
     def _methods(self, definition: cst.ClassDef, seen: tuple[cst.ClassDef, ...] = ()) -> dict[str, cst.FunctionDef]:
         """Give a class's methods, those of its bases in this file included."""

@@ -55,6 +55,7 @@ class Use:
         modes: The states that it may have been in.
         run: The run that this happened in.
         order: When, on the interpreter's clock.
+        idle: Whether nothing can be learned from it: once, without gradients, and its result is used.
     """
 
     thing: Thing
@@ -62,6 +63,7 @@ class Use:
     modes: frozenset[Mode]
     run: int
     order: int
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Machine(ABC):
         self.stepped: dict[Thing, int] = {}
         self.aliased: dict[cst.Call, None] = {}
         self.copies: dict[Thing, Thing] = {}
+        self.teaches = False
         self.complete = True
         self._tree = tree
         self._names = names
@@ -106,6 +109,9 @@ class Machine(ABC):
         self._expecting_error = 0
         self._looping = 0
         self._round = ""  # which rounds of the loops around are followed: what they make is told apart
+        self._sampling = 0
+        self._without_gradients = 0
+        self._dropped: cst.BaseExpression | None = None
         self._graded: frozenset[Thing] = frozenset()
         self._things: dict[tuple[object, ...], Thing] = {}
         self._parts: dict[Thing, dict[str, Thing]] = defaultdict(dict)
@@ -143,6 +149,10 @@ class Machine(ABC):
             return self._modes(thing.owner)
         return frozenset({Mode(thing.birth)})
 
+    def _use_all(self, things: Values, node: cst.Call) -> None:
+        for thing in things:
+            self._use(thing, node)
+
     def _use(self, thing: Thing, node: cst.Call) -> None:
         if self._expecting_error:
             return
@@ -151,7 +161,8 @@ class Machine(ABC):
         for each in self._reach(frozenset({thing})) if thing.kind is Kind.MODULE else {thing}:
             modes = self._modes(each)
             if any(mode.load for mode in modes):
-                self.uses.append(Use(each, node, modes, self._run, self._clock))
+                idle = self._without_gradients > 0 and not self._sampling and node is not self._dropped
+                self.uses.append(Use(each, node, modes, self._run, self._clock, idle))
 
     def _set_mode(self, things: Values, training: Training) -> None:
         self._clock += 1
@@ -167,9 +178,16 @@ class Machine(ABC):
                     Mode(training, mode.load, mode.order, mode.run, mode.facts) for mode in self._modes(each)
                 )
 
-    def _train(self, things: Iterable[Thing], *, anything: bool = False) -> None:
-        """Note that modules are trained; where it is not known which, that something in this run is."""
+    def _train(self, things: Iterable[Thing], *, anything: bool = False, learns: bool = True) -> None:
+        """Note that modules are trained; where it is not known which, that something in this run is.
+
+        Args:
+            things: What is trained, or was made ready for it.
+            anything: Whether something is, where none of these is a module.
+            learns: Whether it is, rather than being in training mode only.
+        """
         self._clock += 1
+        self.teaches |= learns
         followed = [thing for thing in things if thing in self._modules]
         for thing in followed:
             walker: Thing | None = thing
@@ -186,6 +204,12 @@ class Machine(ABC):
         for thing in values:
             if thing.birth is Training.DEFAULT and thing.definition is None and thing not in self._state.modes:
                 thing.birth = Training.UNKNOWN
+
+    def _forget_loads(self, thing: Thing) -> None:
+        """Take what a constructor loads for initial values: what is made of them is not known yet."""
+        modes = self._state.modes.get(thing)
+        if modes is not None:
+            self._state.modes[thing] = frozenset(Mode(mode.training, facts=mode.facts) for mode in modes)
 
     def _stepped(self, things: Values) -> None:
         """Note that a training step changed modules: those given, or else those that the last gradients are of."""
@@ -391,6 +415,15 @@ class Machine(ABC):
             if value.kind not in {Kind.TEXT, Kind.NONE, Kind.REFERENCE}:
                 found.add(value)
         return _few(frozenset(found))
+
+    def _stops_gradients(self, node: cst.BaseExpression, frame: Frame) -> bool:
+        """Tell whether a context manager or decorator is torch's for code that computes no gradients."""
+        function = node.func if isinstance(node, cst.Call) else node
+        return self._names.resolve(function, frame.scope) in knowledge.WITHOUT_GRADIENTS
+
+    def _counts(self, node: cst.BaseExpression, frame: Frame) -> bool:
+        """Tell whether an iterable merely says how often something is repeated."""
+        return isinstance(node, cst.Call) and self._names.resolve(node.func, frame.scope) == "builtins.range"
 
     def _is_textual(self, annotation: cst.BaseExpression, scope: Scope) -> bool:
         """Tell whether an annotation, or a tuple of types, admits nothing but strings and paths (and None)."""

@@ -9,7 +9,7 @@ import libcst as cst
 from lint_rules.flow.machine import ExhaustedError
 from lint_rules.flow.statements import Statements
 from lint_rules.objects import Kind, State, Thing, Training
-from lint_rules.tree import children, method_of, walk
+from lint_rules.tree import children, dotted, method_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +34,7 @@ class Flow(Statements):
         aliased: Calls of `state_dict()` whose result is used after such a step.
         copies: For each copy, what it was copied from.
         held: Objects kept as attributes of a module of this file, whose own eval() reaches them.
+        teaches: Whether anything in the file trains a module, beyond putting it into training mode.
         complete: Whether the whole file was followed; if not, nothing should be concluded from what is missing.
     """
 
@@ -130,7 +131,9 @@ class Flow(Statements):
 
     def _enter_alone(self, function: cst.FunctionDef, me: Thing | None) -> None:
         """Run a function as a caller outside the file would, with arguments of which nothing is known."""
-        owner = Thing(Kind.FUNCTION, definition=function, frame=self._top, bound=me)
+        marks = {dotted(decorator.decorator) for decorator in function.decorators}
+        bound = self._bound_to(me, marks) if me is not None else None
+        owner = Thing(Kind.FUNCTION, definition=function, frame=self._top, bound=bound)
         self._enter(owner, function, (), {}, ("alone", function))
 
 

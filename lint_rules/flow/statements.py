@@ -46,6 +46,7 @@ class Statements(Expressions):
         self._block(node.body, frame)
 
     def _expression(self, node: cst.Expr, frame: Frame) -> None:
+        self._dropped = node.value
         self._value(node.value, frame)
 
     def _assignment(self, node: cst.Assign, frame: Frame) -> None:
@@ -148,7 +149,10 @@ class Statements(Expressions):
 
     def _for(self, node: cst.For, frame: Frame) -> None:
         items = self._items(self._value(node.iter, frame), node, frame)
+        counts = self._counts(node.iter, frame)
+        self._sampling += counts
         self._loop(node, frame, lambda: self._assign(node.target, items, frame))
+        self._sampling -= counts
 
     def _while(self, node: cst.While, frame: Frame) -> None:
         self._loop(node, frame, lambda: self._value(node.test, frame))
@@ -181,15 +185,18 @@ class Statements(Expressions):
             self._statement(node.orelse, frame)
 
     def _with(self, node: cst.With, frame: Frame) -> None:
-        expected = 0
+        expected = ungraded = 0
         for item in node.items:
             values = self._value(item.item, frame)
             name = dotted(item.item.func) if isinstance(item.item, cst.Call) else None
             expected += bool(name and knowledge.EXPECTS_ERROR.search(name))
+            ungraded += self._stops_gradients(item.item, frame)
             if item.asname is not None:
                 self._assign(item.asname.name, values, frame)
         self._expecting_error += bool(expected)
+        self._without_gradients += ungraded
         self._statement(node.body, frame)
+        self._without_gradients -= ungraded
         self._expecting_error -= bool(expected)
         if expected and not self._state.live:
             self._state.live = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lint_rules.knowledge import INFERENCE, RETURNS_SELF, WEIGHT_METHODS
+from lint_rules.knowledge import INFERENCE, RETURNS_SELF, WEIGHT_METHODS, WRAPPERS
 from lint_rules.loading import STATE_METHOD, STATE_NEEDS, takes_state
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
@@ -237,6 +237,18 @@ class LoadStateDictResultAsModel(Rule):
                 return torch.optim.SGD(found.parameters(), lr)
             """,
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            wrapped = torch.nn.DataParallel(net.load_state_dict(torch.load("net.pt", weights_only=True)))
+            """,
+            why="wrapped for several devices",
+            lines=(6,),
+        ),
     )
     valid = (
         Example(
@@ -377,6 +389,8 @@ def _used(context: Context) -> set[cst.Call]:
         method = method_of(node)
         if method is not None and (method in _METHODS or INFERENCE.match(method)):
             used |= {flow.results[thing] for thing in call.receivers if thing in flow.results}
+        elif call.arguments and WRAPPERS.match(context.names.resolve(node.func, call.scope) or ""):
+            used |= {flow.results[thing] for thing in call.arguments[0] if thing in flow.results}
     return used
 
 

@@ -20,6 +20,7 @@ _OTHERS = re.compile(
     r"trainer|runner|manager|handler|loader|checkpoint|ckpt|session|experiment|saver|storage|optim|sched|scaler",
     re.IGNORECASE,
 )
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 
 
 class StrictFalseIgnored(Rule):
@@ -28,7 +29,8 @@ class StrictFalseIgnored(Rule):
     ## What it does
 
     Reports `model.load_state_dict(state, strict=False)` where the result is thrown away, or bound to a name that is not
-    read again. Only a literal `False` counts. A result that is assigned to `_` is thrown away on purpose, one that ends
+    read again. Only `False` itself counts, written there or bound to the name that stands
+    there. A result that is assigned to `_` is thrown away on purpose, one that ends
     a notebook's cell is shown: both are left alone.
 
     ## Why is this bad
@@ -51,7 +53,7 @@ class StrictFalseIgnored(Rule):
     code = "CKP103"
     name = "strict-false-ignored"
     summary = "`strict=False`, and the keys that did not match are thrown away"
-    needs = ((b".load_state_dict", re.compile(rb"\.\s*load_state_dict\s*\([\s\S]{1,2000}?\bFalse\b")),)
+    needs = ((b".load_state_dict", re.compile(rb"\.\s*load_state_dict\s*\([\s\S]{1,2000}?\b(?:strict|False)\b")),)
     marks = frozenset({STATE_METHOD})
     follows = True
     invalid = (
@@ -136,6 +138,34 @@ class StrictFalseIgnored(Rule):
             """,
             why="an override that throws the result away",
             lines=(3,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            STRICT = False
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True), strict=STRICT)
+            net.load_state_dict(torch.load("net.pt", weights_only=True), **{"strict": False})
+            """,
+            why="False under a name, and among keywords that are written out",
+            lines=(7, 8),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            missing, unexpected = net.load_state_dict(torch.load("net.pt", weights_only=True), strict=False)
+            # missing keys do not matter here
+            net.eval()
+            """,
+            why="only a comment speaks of them",
+            lines=(6,),
         ),
     )
     valid = (
@@ -265,6 +295,18 @@ class StrictFalseIgnored(Rule):
             """,
             why="a test that expects an error",
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def read(net, path, strict=False):
+                net.load_state_dict(torch.load(path, weights_only=True), strict=strict)
+            """,
+            why="the caller decides",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -278,14 +320,13 @@ class StrictFalseIgnored(Rule):
         """
         import libcst as cst
 
-        from lint_rules.tree import argument, method_of
+        from lint_rules.tree import method_of
 
         for node, function in _statements(context.tree):
             call = node.value
             if not isinstance(call, cst.Call) or method_of(call) != STATE_METHOD:
                 continue
-            strict = argument(call, 1, "strict")
-            if not isinstance(strict, cst.Name) or strict.value != "False" or not _tells(call, context):
+            if not _is_lenient(call, context) or not _tells(call, context):
                 continue
             thrown = isinstance(node, cst.Expr) and context.span(call)[0] not in context.shown
             unread = isinstance(node, cst.Assign) and _unread(node, function, context)
@@ -320,6 +361,31 @@ def _statements(tree: cst.Module) -> Iterator[tuple[cst.Expr | cst.Assign, cst.F
         elif isinstance(node, cst.BaseExpression):
             continue
         stack += ((child, function) for child in children(node))
+
+
+def _is_lenient(call: cst.Call, context: Context) -> bool:
+    """Tell whether `strict` is `False`, as it is written or as the one thing that a name is bound to."""
+    import libcst as cst
+
+    from lint_rules.tree import argument
+
+    strict = argument(call, 1, "strict") or _written_out(call, "strict")
+    if isinstance(strict, cst.Name) and strict.value not in {"True", "False"}:
+        scope = next(scope for each, scope in context.names.calls if each is call)
+        strict = context.names.constant(strict, scope)
+    return isinstance(strict, cst.Name) and strict.value == "False"
+
+
+def _written_out(call: cst.Call, name: str) -> cst.BaseExpression | None:
+    """Find an argument in a written-out `**{...}`."""
+    import libcst as cst
+
+    from lint_rules.tree import text_of
+
+    dicts = (arg.value for arg in call.args if arg.star == "**" and isinstance(arg.value, cst.Dict))
+    elements = (each for written in dicts for each in written.elements)
+    found = (each.value for each in elements if isinstance(each, cst.DictElement) and text_of(each.key) == name)
+    return next(found, None)
 
 
 def _tells(call: cst.Call, context: Context) -> bool:
@@ -366,6 +432,6 @@ def _unread(node: cst.Assign, function: cst.FunctionDef | None, context: Context
     if function is not None and any(isinstance(each, (cst.Global, cst.Nonlocal)) for each in walk(function.body)):
         function = None
     spelled = f"{context.tree.code_for_node(target)} ="
-    text = context.text(function)
+    text = _COMMENT.sub("", context.text(function))
     mentions = [re.compile(rf"(?<![\w.]){re.escape(name)}\b(?!\s*=(?![=}}:!]))") for name in names]
     return all(len(mention.findall(text)) == len(mention.findall(spelled)) for mention in mentions)

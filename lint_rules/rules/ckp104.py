@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.flow import Call
     from lint_rules.loading import TorchLoad
+    from lint_rules.objects import Thing
 
 _KEYWORDS = ("map_location", "weights_only", "mmap", "pickle_module")
 
@@ -26,7 +27,8 @@ class TorchLoadKeywordInLoadStateDict(Rule):
     ## What it does
 
     Reports `load_state_dict(torch.load(...), map_location=...)`: the keywords `map_location`, `weights_only`, `mmap`
-    and `pickle_module` where what is passed comes from `torch.load` and the method is that of a module or an optimizer.
+    and `pickle_module` where what is passed comes from `torch.load` and the method is that of a module or an optimizer,
+    or whatever is passed where the method is torch's own for certain.
 
     ## Why is this bad
 
@@ -158,6 +160,19 @@ class TorchLoadKeywordInLoadStateDict(Rule):
             why="a comment that would be lost",
             lines=(5,),
         ),
+        Example(
+            """
+            import torch
+
+
+            def restore(state):
+                model = torch.nn.Linear(2, 2)
+                model.load_state_dict(state, map_location="cpu")
+                return model
+            """,
+            why="a method that is torch's own",
+            lines=(6,),
+        ),
     )
     valid = (
         Example(
@@ -252,7 +267,9 @@ class TorchLoadKeywordInLoadStateDict(Rule):
         loads = list(torch_loads(context))
         for node in suspects:
             call = context.flow.calls.get(node)
-            if call is None or not _is_loaded(call) or not takes_state(call, context):
+            if call is None or not takes_state(call, context):
+                continue
+            if not _is_loaded(call) and not all(_is_torchs(thing, context) for thing in call.receivers):
                 continue
             names = " and ".join(f"`{arg.keyword.value}`" for arg in _foreign(node) if arg.keyword)
             yield context.finding(
@@ -287,6 +304,13 @@ def _is_loaded(call: Call) -> bool:
     while any(thing.owner is not None for thing in roots):
         roots = {thing.owner or thing for thing in roots}
     return bool(roots) and all(thing.kind is Kind.LOADED for thing in roots)
+
+
+def _is_torchs(thing: Thing, context: Context) -> bool:
+    """Tell whether the `load_state_dict` of an object is torch's own, whatever it is given."""
+    return thing.made_by.startswith(("torch.nn.", "torch.optim.", "torchvision.models.")) or (
+        context.flow.is_plain_module(thing)
+    )
 
 
 def _fix(call: cst.Call, loads: Iterable[TorchLoad], context: Context) -> Fix | None:

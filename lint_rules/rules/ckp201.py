@@ -54,7 +54,8 @@ class MissingEval(Rule):
 
     ## Fix safety
 
-    Inserts `eval()` on the line after the load. The fix is unsafe: outputs change, which is its purpose.
+    Inserts `eval()` on the line after the load, unless `train()` is called after it. The fix is unsafe: outputs change,
+    which is its purpose.
 
     ## References
 
@@ -497,6 +498,120 @@ class MissingEval(Rule):
             """,
             why="a handler of a serving framework",
             lines=(10,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Predictor:
+                def __init__(self, net):
+                    self.net = net
+
+                @classmethod
+                def from_file(cls, path):
+                    net = Net()
+                    net.load_state_dict(torch.load(path, weights_only=True))
+                    return cls(net)
+
+                def predict(self, x):
+                    return self.net(x)
+
+
+            print(Predictor.from_file("net.pt").predict(1))
+            """,
+            why="a constructor that is a class method",
+            lines=(13,),
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.head = nn.Linear(2, 2)
+
+                def forward(self, x):
+                    return self.head(x)
+
+                def predict(self, x):
+                    return self.forward(x).argmax(-1)
+
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            print(net.predict(torch.ones(1, 2)))
+            """,
+            why="a method of the module runs it",
+            lines=(18,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net().eval()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            net.train()
+            with torch.no_grad():
+                print(net(1))
+            """,
+            why="train() in a file where nothing is trained",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+            from dataclasses import dataclass
+
+            from networks import Net
+
+
+            @dataclass
+            class Setup:
+                model: torch.nn.Module
+                device: str = "cpu"
+
+
+            def build(path):
+                net = Net()
+                net.load_state_dict(torch.load(path, weights_only=True))
+                return Setup(net)
+
+
+            print(build("net.pt").model(1))
+            """,
+            why="a field of a dataclass",
+            lines=(15,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Predictor:
+                def __init__(self, path):
+                    self.net = self.build(path)
+
+                @staticmethod
+                def build(path):
+                    made = Net()
+                    made.load_state_dict(torch.load(path, weights_only=True))
+                    return made
+
+                def __call__(self, x):
+                    return self.net(x)
+            """,
+            why="an attribute that another method of the class makes",
+            lines=(13,),
         ),
     )
     valid = (
@@ -975,6 +1090,97 @@ class MissingEval(Rule):
             """,
             why="a decorator of this file calls eval()",
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.head = nn.Linear(2, 2)
+                    self._freeze()
+
+                def _freeze(self):
+                    self.eval()
+
+                def forward(self, x):
+                    return self.head(x)
+
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            print(net(torch.ones(1, 2)))
+            """,
+            why="its constructor calls eval()",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            if net.training:
+                net.eval()
+            print(net(1))
+            """,
+            why="eval() where it is in training mode",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Backbone(nn.Module):
+                def __init__(self, path):
+                    super().__init__()
+                    self.layer = nn.Linear(2, 2)
+                    self._initialise(path)
+
+                def _initialise(self, path):
+                    self.load_state_dict(torch.load(path, weights_only=True))
+
+                def forward(self, x):
+                    return self.layer(x)
+
+
+            if __name__ == "__main__":
+                print(Backbone("backbone.pt")(torch.ones(1, 2)).shape)
+            """,
+            why="initial values that a module gives itself",
+        ),
+        Example(
+            """
+            import torch
+
+            cell, layer = torch.nn.LSTMCell(2, 3), torch.nn.LSTM(2, 3)
+            renamed = []
+            for name, tensor in cell.state_dict().items():
+                renamed.append((f"{name}_l0", tensor))
+            layer.load_state_dict(dict(renamed))
+            print(layer(torch.ones(1, 1, 2)))
+            """,
+            why="the weights of a live module under other names",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            net.train()
+            with torch.no_grad():
+                samples = torch.stack([net(1) for _ in range(20)])
+            print(samples.std(0))
+            """,
+            why="several answers drawn with dropout",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -986,21 +1192,23 @@ class MissingEval(Rule):
         Yields:
             One finding a load.
         """
+        from lint_rules.objects import Training
+
         flow = context.flow
         if not flow.complete:
             return
-        loads: dict[cst.Call, None] = {}
+        loads: dict[cst.Call, bool] = {}
         for use in flow.uses:
             for mode in use.modes:
                 if mode.load is not None and _in_training_mode(mode) and not _may_be_meant(use, mode, flow):
-                    loads[mode.load] = None
-        for load in loads:
+                    loads[mode.load] = loads.get(mode.load, True) and mode.training is Training.DEFAULT
+        for load, as_made in loads.items():
             yield context.finding(
                 self,
                 load,
                 "the loaded module is run in training mode, so dropout and batch normalisation distort its output; "
                 "call `eval()` before",
-                _fix(load, context),
+                _fix(load, context) if as_made else None,
             )
 
 
@@ -1012,6 +1220,10 @@ def _in_training_mode(mode: Mode) -> bool:
 
 def _may_be_meant(use: Use, mode: Mode, flow: Flow) -> bool:
     """Tell whether training goes on after the load, or another function may have called `eval()` in between."""
+    from lint_rules.objects import Training
+
+    if use.idle and mode.training is Training.TRAIN and not flow.teaches:
+        return use.thing in flow.held
     if use.thing in flow.held or flow.trained.get(use.thing, 0) > mode.order:
         return True
     if any(flow.trained_somewhere.get(run, 0) > mode.order for run in (use.run, mode.run)):

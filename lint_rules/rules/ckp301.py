@@ -256,6 +256,23 @@ class UnguardedTorchLoad(Rule):
             why="torch arrives through a star import",
             lines=(3,),
         ),
+        Example(
+            """
+            import torch
+
+
+            class Store:
+                read = staticmethod(torch.load)
+
+                def __init__(self):
+                    self.open = torch.load
+
+                def state(self, path):
+                    return self.open(path) or self.read(path)
+            """,
+            why="an attribute of the class",
+            lines=(11, 11),
+        ),
     )
     valid = (
         Example(
@@ -429,6 +446,24 @@ class UnguardedTorchLoad(Rule):
             state = load("checkpoint.pt")
             """,
             why="a relative module called torch",
+        ),
+        Example(
+            """
+            import pickle
+
+            import torch
+
+
+            class Store:
+                def __init__(self, plain):
+                    self.open = torch.load
+                    if plain:
+                        self.open = pickle.load
+
+                def state(self, path):
+                    return self.open(path)
+            """,
+            why="an attribute that may be something else",
         ),
     )
 

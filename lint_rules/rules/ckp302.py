@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import libcst as cst
 
     from lint_rules.engine import Context
+    from lint_rules.loading import TorchLoad
 
 _GUARD = "weights_only"
 _MESSAGE = (
@@ -155,6 +156,16 @@ class WeightsOnlyFalse(Rule):
             why="torch.load is replaced by a function",
             lines=(8,),
         ),
+        Example(
+            """
+            import torch
+
+            GUARD = False
+            state = torch.load("checkpoint.pt", weights_only=GUARD)
+            """,
+            why="a name that stands for False",
+            lines=(4,),
+        ),
     )
     valid = (
         Example(
@@ -221,14 +232,19 @@ class WeightsOnlyFalse(Rule):
         called: set[cst.Arg] = set()
         for load in torch_loads(context, patched=True):
             called.update(load.args)
-            if _is_off(load.keyword(_GUARD)):
+            if _is_off(load, context):
                 yield context.finding(self, load.node, _MESSAGE)
         for load in partial_loads(context):
-            if called.isdisjoint(load.args) and _is_off(load.keyword(_GUARD)):
+            if called.isdisjoint(load.args) and _is_off(load, context):
                 yield context.finding(self, load.node, _MESSAGE)
 
 
-def _is_off(value: cst.BaseExpression | None) -> bool:
+def _is_off(load: TorchLoad, context: Context) -> bool:
+    """Tell whether the guard is `False`, as it is written or as the one thing that a name is bound to."""
     import libcst as cst
 
-    return isinstance(value, cst.Name) and value.value == "False"
+    value = load.keyword(_GUARD)
+    if value is None:
+        return False
+    known = context.names.constant(value, load.scope)
+    return isinstance(known, cst.Name) and known.value == "False"

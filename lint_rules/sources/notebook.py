@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Cell magics whose body is Python that runs in the notebook; the cell of any other one is no Python.
 _PYTHON_CELLS = frozenset({"capture", "debug", "prun", "python", "python3", "pypy", "time", "timeit"})
 
+#: A cell that is written to a Python file rather than run.
+_WRITTEN = re.compile(r"\s*%%(?:writefile|file)\s[^\n]*\.py\s*(?:\n|$)")
+
 #: Line magics whose argument is Python that runs in the notebook, with their options.
 _PYTHON_LINE = re.compile(r"(?P<magic>%(?:time|timeit|prun|memit)\s+(?:-\w+\s+(?:\d+\s+)?)*)(?P<code>\S.*)")
 _MAGIC = re.compile(r"\s*(?:[%!?]|[\w.\[\]]+\?{1,2}\s*$)")
@@ -52,7 +55,7 @@ class NotebookSource(Source):
             if error:
                 problems.append(UnreadableError(f"{error.msg}; the cell is left out", error.lineno, number))
             else:
-                pieces.append(Piece(number, plain))
+                pieces.append(Piece(number, plain, alone=_WRITTEN.match(text) is not None))
         self.pieces, self.problems = tuple(pieces), tuple(problems)
 
     def texts(self) -> Mapping[int | None, str]:
@@ -144,7 +147,7 @@ def _plain(line: str, attempt: int) -> str | None:
 
 def _is_foreign(text: str) -> bool:
     """Say whether a cell magic hands the cell to something else than this notebook's Python."""
-    magic = re.match(r"\s*%%(\w+)", text)
+    magic = re.match(r"\s*%%(\w+)", text) if not _WRITTEN.match(text) else None
     return magic is not None and magic[1] not in _PYTHON_CELLS
 
 

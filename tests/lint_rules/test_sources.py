@@ -136,10 +136,20 @@ class TestNotebooks:
         assert "the cell is left out" in str(read.problems[0])
 
     def test_cells_of_other_languages_are_left_out(self):
-        read = source("n.ipynb", notebook("%%bash\nls -l", "%%writefile x.py\nimport torch", "a = 1"))
+        read = source("n.ipynb", notebook("%%bash\nls -l", "%%writefile x.yaml\na: 1", "a = 1"))
 
         assert [piece.number for piece in read.pieces] == [2]
         assert read.problems == ()
+
+    @pytest.mark.parametrize("magic", ["%%writefile x.py", "%%writefile -a {folder}/x.py", "%%file x.py "])
+    def test_a_cell_that_is_written_to_a_python_file_is_a_script_of_its_own(self, magic):
+        read = source("n.ipynb", notebook("a = 1", f"{magic}\nb = 2", "c = 3"))
+
+        assert [(piece.text, piece.alone) for piece in read.pieces] == [
+            ("a = 1", False),
+            ('""\nb = 2', True),
+            ("c = 3", False),
+        ]
 
     @pytest.mark.parametrize(
         "metadata",
