@@ -145,9 +145,9 @@ class Trip:
 
     @property
     def certain(self) -> frozenset[str]:
-        """Entries that were lost for certain, although their values were moved: left as they were, or rounded."""
+        """Entries that were lost for certain, although their values were moved: left as they were, rounded, stale."""
         lost = {one.key for one in self.differences if one.aspect == "value"}
-        return frozenset(lost & self.moved & (self.kept | self.rounded))
+        return frozenset(lost & self.moved & (self.kept | self.rounded)) | {one.key for one in self.stale}
 
     @property
     def in_file(self) -> Mapping[str, Tensor]:
