@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from pytest_ckpt import progress, session, summary
+from pytest_ckpt.call import Call
 from pytest_ckpt.findings import UsageError
+from pytest_ckpt.golden import places
+from pytest_ckpt.golden.regression import MOST_BYTES, Goldens
+from pytest_ckpt.outputs import Runner
 from pytest_ckpt.resume import check_resume
-from pytest_ckpt.roundtrip import check_module
+from pytest_ckpt.roundtrip import check_module, strings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import TextIO
 
     from torch import nn
@@ -48,6 +54,102 @@ class _Fixture:
                 pytest.skip(report.text())
             return report
         raise UsageError(message)
+
+
+class CkptRegression(_Fixture):
+    """The goldens of one test, held against today's code."""
+
+    name = "ckpt_regression"
+
+    def __init__(
+        self, settings: Settings, node: pytest.Item, terminal: TextIO | None, taken: dict[Path, str]
+    ) -> None:
+        super().__init__(settings, node, terminal)
+        self._taken = taken
+
+    def __call__(  # noqa: PLR0913 -- everything after inputs is optional and has a name
+        self,
+        make: Callable[[], nn.Module],
+        inputs: Any = None,
+        *,
+        name: str | None = None,
+        prepare: Callable[[Any], Any] | None = None,
+        load_state: Callable[[Any, Any], Any] | None = None,
+        allow_missing: Sequence[str] = (),
+        allow_unexpected: Sequence[str] = (),
+        tolerance: float | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> Report:
+        """Load every generation of the test's golden into today's module, and compare it with what it was.
+
+        Args:
+            make: Gives a fresh module of today's code at each call.
+            inputs: What forward takes, as for `check_module`; they are kept with the golden, and these are used.
+            name: A name for the golden, where a test has several.
+            prepare: Called with the module before a golden is written: a few training steps.
+            load_state: Your own way to put a state_dict into a module; the default is `module.load_state_dict`.
+            allow_missing: Patterns, as in fnmatch, of entries that an old checkpoint need not bring.
+            allow_unexpected: Patterns of entries that it may hold beyond those of a fresh module.
+            tolerance: Largest absolute difference of an output; the default is measured, as for `check_compatibility`.
+            most_bytes: Size of a state_dict up to which the golden keeps a checkpoint; of a larger one it keeps the
+                manifest alone, so keys, shapes, dtypes and ties are held against today's code, and no values.
+
+        Returns:
+            The report, if there is nothing to find.
+
+        Raises:
+            CheckpointError: Today's code does not fit a golden; the message has the migration that would make it fit.
+            UsageError: There is no golden, it is damaged, or the call cannot be carried out as it was made.
+        """
+        __tracebackhide__ = True
+        return self._judge(
+            self._check,
+            name,
+            call=partial(
+                Call,
+                make=make,
+                prepare=prepare,
+                mode="eval",
+                save=None,
+                load=None,
+                load_state=load_state,
+            ),
+            inputs=inputs,
+            allowed=(allow_missing, allow_unexpected),
+            tolerance=tolerance,
+            most_bytes=most_bytes,
+        )
+
+    def _check(
+        self,
+        name: str | None,
+        *,
+        call: Callable[..., Call],
+        inputs: Any,
+        allowed: tuple[Sequence[str], Sequence[str]],
+        **arguments: Any,
+    ) -> Report:
+        goldens = Goldens(
+            places.folder_of(self._node, name, self._taken),
+            call(
+                runner=Runner(inputs),
+                allow_missing=strings("allow_missing", allowed[0]),
+                allow_unexpected=strings("allow_unexpected", allowed[1]),
+            ),
+            self._settings.update,
+            **arguments,
+        )
+        root = self._node.config.rootpath
+        self._node.user_properties.append((places.USED, _relative(goldens.folder, root)))
+        try:
+            return goldens.check()
+        finally:
+            written = [(places.WRITTEN, _relative(path, root)) for path in goldens.written]
+            self._node.user_properties.extend(written)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 class CkptResume(_Fixture):

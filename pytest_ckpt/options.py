@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,6 +14,14 @@ _OPTIONS = {
     "ckpt_checks": "names of the checks to run; default: all",
     "ckpt_ignore": "names of checks to leave out",
 }
+
+
+_UPDATES = {
+    "ckpt_update": "write goldens that are missing, and those that today's code no longer fits, anew",
+    "ckpt_update_new_only": "write goldens that are missing, and leave those that are there alone",
+}
+
+Update = Literal["", "new", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,7 @@ class Settings:
         checks: Names of checks to run; None for all.
         ignore: Names of checks to leave out.
         reports: Files to write what every check-up saw to.
+        update: Which goldens may be written: none, missing ones (`new`), or those that no longer fit too (`all`).
     """
 
     devices: tuple[str, ...] | None = None
@@ -32,6 +42,7 @@ class Settings:
     checks: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
     reports: tuple[Path, ...] = ()
+    update: Update = ""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -44,6 +55,8 @@ def add(parser: pytest.Parser) -> None:
     text = "write what every check-up saw to FILE, as JSON or as a page by its ending, .json or .html; repeatable"
     group.addoption("--ckpt-report", action="append", default=[], metavar="FILE", help=text)
     parser.addini("ckpt_report", text, type="args")
+    for name, text in _UPDATES.items():
+        group.addoption(f"--{name.replace('_', '-')}", dest=name, action="store_true", help=text)
 
 
 def read(config: pytest.Config) -> Settings:
@@ -54,9 +67,9 @@ def read(config: pytest.Config) -> Settings:
             report says no format.
     """
     given = {name.removeprefix("ckpt_"): _names(config, name) for name in _OPTIONS}
-    reports = _files(config)
+    reports, update = _files(config), _update(config)
     if not any(given.values()):
-        return Settings(reports=reports)
+        return Settings(reports=reports, update=update)
     from pytest_ckpt import formats, registry
     from pytest_ckpt.findings import UsageError
 
@@ -65,7 +78,7 @@ def read(config: pytest.Config) -> Settings:
         formats.require(given["formats"] or ())
     except UsageError as error:
         raise pytest.UsageError(f"pytest-ckpt options: {error}") from None
-    return Settings(given["devices"], given["formats"], given["checks"], given["ignore"] or (), reports)
+    return Settings(given["devices"], given["formats"], given["checks"], given["ignore"] or (), reports, update)
 
 
 def _files(config: pytest.Config) -> tuple[Path, ...]:
@@ -84,6 +97,17 @@ def _files(config: pytest.Config) -> tuple[Path, ...]:
         if path.is_dir():
             raise pytest.UsageError(f"--ckpt-report takes a file, but {path} is a folder")
     return paths
+
+
+def _update(config: pytest.Config) -> Update:
+    if not (config.getoption("ckpt_update") or config.getoption("ckpt_update_new_only")):
+        return ""
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        raise pytest.UsageError(
+            "pytest-ckpt options: goldens are written by one process, so --ckpt-update does not go with -n: leave -n "
+            "out, or say -n 0"
+        )
+    return "all" if config.getoption("ckpt_update") else "new"
 
 
 def _names(config: pytest.Config, name: str) -> tuple[str, ...] | None:

@@ -161,6 +161,11 @@ class Runner:
                 outputs = module(inputs)
             return duplicate(list(outputs) if inspect.isgenerator(outputs) else outputs)
 
+    @property
+    def inputs(self) -> Any:
+        """What forward takes, as it was given; what a callable gave."""
+        return self._inputs
+
     def reseeded(self) -> Runner:
         """Give a runner of the same inputs under other randomness."""
         other = Runner(self._inputs)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
-from pytest_ckpt import options, progress, session, summary
+from pytest_ckpt import github_actions, options, progress, session, summary
+from pytest_ckpt.golden import summary as goldens
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from pytest_ckpt.fixtures import CkptResume, CkptRoundtrip
+    from pytest_ckpt.fixtures import CkptRegression, CkptResume, CkptRoundtrip
 
 SETTINGS = pytest.StashKey[options.Settings]()
 TERMINAL = pytest.StashKey[TextIO | None]()
+GOLDENS = pytest.StashKey[dict[Path, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, so that an unknown name stops the session before it begins."""
     config.stash[SETTINGS] = settings = options.read(config)
+    config.stash[GOLDENS] = {}
     is_worker = hasattr(config, "workerinput")
     config.stash[TERMINAL] = None if is_worker else progress.terminal()
     if settings.reports and not is_worker:
@@ -74,6 +78,23 @@ def ckpt_resume(request: pytest.FixtureRequest) -> CkptResume:
     return CkptResume(request.config.stash[SETTINGS], request.node, request.config.stash[TERMINAL])
 
 
+@pytest.fixture
+def ckpt_regression(request: pytest.FixtureRequest) -> CkptRegression:
+    """Hold the checkpoints that older versions of the code wrote, kept beside the test, against today's code.
+
+    Call it with a factory and inputs; `pytest --ckpt-update-new-only` writes the first golden, which is committed:
+
+        def test_old_checkpoints(ckpt_regression):
+            ckpt_regression(lambda: Net(hidden=8), inputs=torch.ones(2, 4))
+    """
+    from pytest_ckpt.fixtures import CkptRegression
+
+    stash = request.config.stash
+    return CkptRegression(stash[SETTINGS], request.node, stash[TERMINAL], stash[GOLDENS])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which legs ran, were simulated and were skipped, if any test made a round trip."""
     summary.write(terminalreporter)
+    goldens.write(terminalreporter)
+    github_actions.write(terminalreporter)

@@ -9,7 +9,7 @@ from pytest_ckpt.compare import describe
 from pytest_ckpt.compatibility.judge import Judge
 from pytest_ckpt.compatibility.old import read_state
 from pytest_ckpt.findings import Report, UsageError
-from pytest_ckpt.outputs import Runner, kept_randomness
+from pytest_ckpt.outputs import Runner, kept_randomness, leaves
 from pytest_ckpt.roundtrip import strings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check_compatibility(  # noqa: PLR0913 -- the contract: everything after outp
         )
         state = read_state(checkpoint, weights_only=weights_only)
         with kept_randomness():
-            return Judge(call, state, outputs, tolerance).report()
+            return Judge(call, state, None if outputs is None else leaves(outputs), tolerance).report()
     except UsageError as error:
         message = str(error)
     raise UsageError(message) from None

@@ -15,7 +15,8 @@ from pytest_ckpt.compatibility.keys import Misfit
 from pytest_ckpt.compatibility.old import clone, copied
 from pytest_ckpt.compatibility.outlook import constants
 from pytest_ckpt.compatibility.provenance import Origin, trace
-from pytest_ckpt.compatibility.search import Bench, find_cause
+from pytest_ckpt.compatibility.search import Bench, Cause, find_cause
+from pytest_ckpt.compatibility.search.settings import Differing
 from pytest_ckpt.compatibility.values import Landing
 from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.facts import blamed
@@ -43,11 +44,33 @@ CATEGORIES = (
 )
 
 
+def _finding(cause: Cause, difference: str) -> Finding:
+    message = f"{cause.message} ({difference})"
+    return Finding(cause.category, cause.key, message, cause.hint, cause.expected, cause.actual)
+
+
 class Judge:
     """Judges one old state against today's code."""
 
-    def __init__(self, call: Call, state: Mapping[str, Any], outputs: Any, tolerance: float | None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        state: Mapping[str, Any],
+        outputs: Mapping[str, Any] | None,
+        tolerance: float | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Take what there is of the old version.
+
+        Args:
+            call: Today's factory, loader and inputs.
+            state: What the older version saved.
+            outputs: What it gave, as `leaves` gives it; None if that is not known.
+            tolerance: Largest absolute difference of an output; None for the measured one.
+            settings: Attributes of its submodules by name, as far as they are known.
+        """
         self._call, self._state, self._outputs, self._tolerance = call, state, outputs, tolerance
+        self._settings = settings or {}
         self._old = tensors(state)
         self._notes: list[str] = []
 
@@ -86,6 +109,18 @@ class Judge:
             misfit.settle(self._agrees)
             agrees = misfit.migrated is not None and self._agrees(misfit.migrated)
         yield from misfit.findings(agrees=agrees)
+        if agrees is False and misfit.migrated is not None:
+            yield from self._explained_after(misfit.migrated.module)
+
+    def _explained_after(self, module: nn.Module) -> Iterator[Finding]:
+        """Report why the outputs of a migrated module differ, if one change explains it."""
+        try:
+            agreement, actual = self._agreement(module), self._run(module)
+        except UsageError:
+            return
+        bench, difference = Bench(module, self._call.runner, agreement), agreement.difference(actual)
+        for cause in Differing(module, self._settings).causes(bench) or find_cause(bench, {}):
+            yield _finding(cause, str(difference))
 
     def _agrees(self, loaded: Attempt) -> bool:
         try:
@@ -99,13 +134,7 @@ class Judge:
         origins, unused = self._traced()
         live = entries(loaded.module)
         origins = {name: origins.get(name, Origin("computed")) for name in live}
-        agreement, actual = None, {}
-        difference = None
-        if self._outputs is not None:
-            agreement, actual = self._agreement(loaded.module), self._run(loaded.module)
-            difference = agreement.difference(actual)
-        elif self._call.runner.given:
-            self._run(loaded.module)
+        agreement, difference, refused = self._compared(loaded.module)
         landing = Landing(
             self._old,
             live,
@@ -119,8 +148,21 @@ class Judge:
         )
         findings = list(landing.findings())
         yield from findings
+        if refused is not None and not findings:
+            raise refused
+        if refused is not None:
+            self._notes.append(f"outputs were not compared: {refused}")
         if agreement is not None and difference is not None:
             yield from self._explained(landing, agreement, difference, findings)
+
+    def _compared(self, module: nn.Module) -> tuple[Agreement | None, str | None, UsageError | None]:
+        """Give the old outputs, how today's differ, and why they could not be compared."""
+        try:
+            actual = self._run(module) if self._call.runner.given else {}
+            agreement = None if self._outputs is None else self._agreement(module)
+        except UsageError as error:
+            return None, None, error
+        return agreement, None if agreement is None else agreement.difference(actual), None
 
     def _traced(self) -> tuple[dict[str, Origin], tuple[str, ...]]:
         """Load entries that all differ, and tell which landed where and which nowhere."""
@@ -170,7 +212,7 @@ class Judge:
     def _agreement(self, module: nn.Module) -> Agreement:
         actual = self._run(module)
         agreement = Agreement(
-            leaves(self._outputs), rounding_errors(self._twin(module), self._call.runner, actual), self._tolerance
+            self._outputs or {}, rounding_errors(self._twin(module), self._call.runner, actual), self._tolerance
         )
         other = leaves(self._call.runner.reseeded()(module))
         again = Agreement(actual, tolerance=0.0)
@@ -198,11 +240,13 @@ class Judge:
             return
         known = {(one.category, one.key) for one in findings}
         bench = Bench(module, self._call.runner, agreement)
-        causes = landing.forgotten(bench) or find_cause(bench, origins, state_only=bool(findings))
-        for cause in causes or (() if known else landing.unexplained(difference)):
+        differing = Differing(module, self._settings)
+        causes = (
+            landing.forgotten(bench) or differing.causes(bench) or find_cause(bench, origins, state_only=bool(findings))
+        )
+        for cause in causes or (() if known else differing.suspects() or landing.unexplained(difference)):
             if (cause.category, cause.key) not in known:
-                message = f"{cause.message} ({difference})"
-                yield Finding(cause.category, cause.key, message, cause.hint, cause.expected, cause.actual)
+                yield _finding(cause, difference)
 
     def _agrees_unrounded(
         self, module: nn.Module, agreement: Agreement, origins: Mapping[str, Origin], narrowed: list[str]

@@ -23,7 +23,7 @@ from pytest_ckpt.compatibility.search.vocabulary import (
 from pytest_ckpt.moment import attributes, set_attribute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pytest_ckpt.compatibility.search.bench import Bench
 
@@ -45,6 +45,47 @@ class _Setting:
     @property
     def keys(self) -> list[str]:
         return [".".join(filter(None, (path, self.name))) for path, _ in self.owners]
+
+
+class Differing:
+    """Settings of submodules that are known of the old version, and are others today."""
+
+    def __init__(self, module: nn.Module, known: Mapping[str, Mapping[str, Any]]) -> None:
+        """Compare.
+
+        Args:
+            module: The module of today.
+            known: Settings of the old version by the names of submodules.
+        """
+        self._old = []
+        for path, owner in module.named_modules():
+            today = attributes(owner)
+            for name, old in known.get(path, {}).items():
+                value = tuple(old) if isinstance(old, list) else old
+                if name in today and today[name] != value:
+                    self._old.append((_Setting(name, today[name], ((path, owner),)), value))
+
+    def causes(self, bench: Bench) -> tuple[Cause, ...]:
+        """Give the one that alone brings the old outputs back, or all if they do together."""
+        for setting, old in self._old:
+            if bench.first([old], setting.put, setting.value) is not None:
+                return _causes(setting.keys, describe(old), describe(setting.value))
+        for setting, old in self._old:
+            setting.put(old)
+        try:
+            agree = bool(self._old) and bench.agrees()
+        finally:
+            for setting, _ in self._old:
+                setting.put(setting.value)
+        return self.suspects() if agree else ()
+
+    def suspects(self) -> tuple[Cause, ...]:
+        """Give all of them, whether or not the outputs come back with the old ones."""
+        return tuple(
+            cause
+            for setting, old in self._old
+            for cause in _causes(setting.keys, describe(old), describe(setting.value))
+        )
 
 
 def search(bench: Bench) -> Iterator[tuple[Cause, ...]]:
