@@ -241,8 +241,9 @@ def test_every_option_of_the_plugin_is_documented():
     parser: Any = _Parser()
     options.add(parser)
     page = (DOCS / "reference" / "options.md").read_text(encoding="utf-8")
-    documented = re.findall(r"^\| `(--[\w-]+)` \| `(\w+)` \|", page, re.MULTILINE)
-    assert documented == list(zip(parser.flags, parser.settings, strict=True))
+    documented = re.findall(r"^\| `(--[\w-]+)` \| (?:`(\w+)` )?\|", page, re.MULTILINE)
+    assert [flag for flag, _ in documented] == parser.flags
+    assert [setting for _, setting in documented if setting] == parser.settings
 
 
 def test_every_option_of_the_linter_is_documented():
