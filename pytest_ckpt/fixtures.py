@@ -61,9 +61,7 @@ class CkptRegression(_Fixture):
 
     name = "ckpt_regression"
 
-    def __init__(
-        self, settings: Settings, node: pytest.Item, terminal: TextIO | None, taken: dict[Path, str]
-    ) -> None:
+    def __init__(self, settings: Settings, node: pytest.Item, terminal: TextIO | None, taken: dict[Path, str]) -> None:
         super().__init__(settings, node, terminal)
         self._taken = taken
 
