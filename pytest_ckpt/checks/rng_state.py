@@ -42,7 +42,7 @@ class RngState(Check):
 
     ## How it is found
 
-    All generators of the process are seeded differently before the checkpoint is loaded, as they are in a new process.
+    All generators of the process are seeded differently before the new run is built, as they are in a new process.
     The uninterrupted run's generators are one by one put into the resumed run, and it trains on. If the two then make
     the same steps, bit for bit, this was what the checkpoint lacked.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from pytest_ckpt.resume.effect import Effect, drift, typed
 from pytest_ckpt.resume.environment import Environment
 from pytest_ckpt.resume.families import stands_for_inputs
 from pytest_ckpt.resume.naming import is_permutation, losses, shown
-from pytest_ckpt.resume.resumption import Resumption
+from pytest_ckpt.resume.resumption import Lost, Resumption
 from pytest_ckpt.resume.run import (
     SEED,
     Driver,
@@ -27,13 +27,14 @@ from pytest_ckpt.resume.run import (
     remembered,
     require_apart,
     save,
+    settle,
     train,
 )
 from pytest_ckpt.resume.search import Search, Suspect, suspects
 from pytest_ckpt.trip import Changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_ckpt.resume.slots import Slot, World
 
@@ -51,21 +52,22 @@ def observe(training: Callable[[], Any], steps: int, resume_at: int) -> Resumpti
     Raises:
         UsageError: The runs cannot be made as they were given.
     """
-    environment = Environment(training)
+    driver = Driver(training, Environment(training))
     folder = Path(tempfile.mkdtemp(prefix="pytest-ckpt-"))
     try:
-        return _Observer(Driver(training, environment), steps, resume_at, folder / "checkpoint.pt").observe()
+        return _Observer(driver, steps, resume_at, folder / "checkpoint.pt").observe()
     finally:
-        environment.reset()
+        driver.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(slots=True)
 class _Saved:
-    """The uninterrupted run that was saved on its way."""
+    """The uninterrupted run that was saved on its way: what it held before and after, and when it went on."""
 
     before: World
     after: World
+    start: World
     effect: Effect
 
 
@@ -85,15 +87,15 @@ class _Observer:
             seen.save_error = str(error)
             return seen
         unstable = self._unstable(plain, saved, seen)
-        search = Search(self.driver, self.path, self.steps, self.resume_at, saved.before, saved.effect, unstable)
+        search = Search(self.driver, self.path, self.steps, self.resume_at, saved.start, saved.effect, unstable)
         try:
             fresh, loaded, effect = search.first()
         except LoadError as error:
             self._refused(seen, saved, error)
             return seen
         if unstable:
-            certain = [one for one in suspects(saved.before, loaded) if _certain(one)]
-            seen.lost = losses(certain, saved.before, fresh)
+            certain = [one for one in suspects(saved.start, loaded) if _certain(one)]
+            seen.lost = losses(certain, saved.start, fresh)
             return seen
         places = search.places(effect)
         if not places or search.reference.negligible(effect, places):
@@ -101,7 +103,7 @@ class _Observer:
         if seen.save_changes and not list(plain.differences(effect, self.resume_at)):
             return seen  # the file holds what the run was before saving changed it
         seen.drift = drift(saved.effect, effect, self.resume_at)
-        self._lost(seen, search, fresh, loaded, places)
+        self._lost(seen, search, fresh, loaded, effect)
         return seen
 
     def _begin(self) -> Resumption:
@@ -133,9 +135,10 @@ class _Observer:
         held = remembered(self.driver, run)
         save(run, self.path)
         after = remembered(self.driver, run)
+        start = remembered(self.driver, run) if settle(run) else held
         rest = train(run, self.resume_at, self.steps)
-        trace = Trace({**before.losses, **rest.losses}, rest.error, rest.observed)
-        return _Saved(held, after, Effect(trace, remembered(self.driver, run)))
+        trace = replace(rest, losses={**before.losses, **rest.losses})
+        return _Saved(held, after, start, Effect(trace, remembered(self.driver, run)))
 
     def _unstable(self, plain: Effect, saved: _Saved, seen: Resumption) -> frozenset[str]:
         """Compare the run that was saved with the one that was not; what differs is chance, or the fault of saving."""
@@ -161,19 +164,20 @@ class _Observer:
         seen.load_refused = isinstance(error.error, pickle.UnpicklingError) and "weights_only" in str(error.error)
         seen.in_memory = _kept_in_process(saved)
 
-    def _lost(self, seen: Resumption, search: Search, fresh: World, loaded: World, places: Sequence[str]) -> None:
+    def _lost(self, seen: Resumption, search: Search, fresh: World, loaded: World, effect: Effect) -> None:
         everything = suspects(saved := search.saved, loaded)
         culprits = search.culprits(everything)
         if not culprits:
             culprits = tuple(one for one in everything if _is_typed(one))
-            if not culprits:
-                seen.place = shown(places[0])
+            seen.lost = tuple(_other_batches(search.reference.trace, effect.trace))
+            if not culprits and not seen.lost:
+                seen.place = shown(search.places(effect)[0])
         inputs = [one for one in culprits if self._is_input(one, search)]
         seen.notes += tuple(
             f"{shown(one.name)} is drawn anew by each training(); it was held equal, as data from a file would be"
             for one in inputs
         )
-        seen.lost = losses([one for one in culprits if one not in inputs], saved, fresh)
+        seen.lost += losses([one for one in culprits if one not in inputs], saved, fresh)
 
     @staticmethod
     def _is_input(one: Suspect, search: Search) -> bool:
@@ -188,6 +192,17 @@ class _Observer:
             and equal(slot.value, end[slot.path].value)
             for slot in slots
         )
+
+
+def _other_batches(expected: Trace, actual: Trace) -> Iterator[Lost]:
+    """Report that a trainer reads other batches after loading, where it shows them."""
+    for number, batch in actual.batches.items():
+        if not equal(batch, expected.batches.get(number)):
+            before = [at for at, one in expected.batches.items() if equal(one, batch)]
+            what = f"step {number} gets another batch" + (f", that of step {before[0]}" if before else "")
+            text = describe(expected.batches.get(number)), describe(batch)
+            yield Lost("data-position", "train_dataloader", what, *text, kind="iterator")
+            return
 
 
 def _has_examples(slot: Slot) -> bool:

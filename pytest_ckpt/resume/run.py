@@ -13,6 +13,7 @@ from pytest_ckpt.copying import duplicate
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.outputs import where
 from pytest_ckpt.resume.adapters import as_run
+from pytest_ckpt.resume.adapters.stepping import SteppedRun
 from pytest_ckpt.resume.slots import World, put, seed
 from pytest_ckpt.resume.walk import snapshot, walk
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from pytest_ckpt.resume.environment import Environment
 
-SEED, OTHER_SEED = 20_031, 7_919
-SEEDS_OF_NEW_PROCESSES = (104_729, 611_953, 1_299_709, 15_485_863)
+SEED = 20_031
+SEEDS_OF_NEW_PROCESSES = (104_729, 611_953, 1_299_709, 15_485_863, 32_452_843, 49_979_687)
 _MEMBERS = ("step", "save", "load")
 
 
@@ -51,11 +52,13 @@ class Trace:
         losses: The loss of each step, by its number.
         error: What a step raised; empty if none did.
         observed: What `observable()` gave at the end.
+        batches: The batch of each step, where the run tells it.
     """
 
     losses: dict[int, tuple[float, ...]] = field(default_factory=dict)
     error: str = ""
     observed: Any = None
+    batches: dict[int, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -66,11 +69,13 @@ class Driver:
         training: The user's factory.
         environment: What runs share through the process.
         generators: The state of the run's own generators at the beginning, where they are seeded by chance.
+        stepped: Runs that a trainer's own loop makes.
     """
 
     training: Callable[[], Any]
     environment: Environment
     generators: World | None = None
+    stepped: list[SteppedRun] = field(default_factory=list)
 
     def start(self, number: int) -> Any:
         """Give a new run, as a new process would build it.
@@ -98,7 +103,15 @@ class Driver:
                 ".step(i), which gives a loss, .save(path) and .load(path)"
             )
         self.environment.add(run)
+        if isinstance(run, SteppedRun):
+            self.stepped.append(run)
         return run
+
+    def close(self) -> None:
+        """End what still trains, and take back what the runs left in the process."""
+        for run in self.stepped:
+            run.close()
+        self.environment.reset()
 
     def world(self, run: Any) -> World:
         """Find what a run consists of now."""
@@ -138,6 +151,8 @@ def train(run: Any, first: int, end: int) -> Trace:
             trace.error = f"step({number}) raised {where(error)}"
             return trace
         trace.losses[number] = _loss(loss, number)
+    if isinstance(run, SteppedRun):
+        trace.batches = dict(run.batches)
     observable = getattr(run, "observable", None)
     if callable(observable):
         try:
@@ -165,6 +180,14 @@ def save(run: Any, path: Path) -> None:
             f"run.save(path) wrote nothing to {path.name!r} or beside it: write everything that a new process needs "
             "to that path, such as torch.save({...}, path)"
         )
+
+
+def settle(run: Any) -> bool:
+    """Bring a run that a trainer makes to the beginning of its next step; whether it is one."""
+    if not isinstance(run, SteppedRun):
+        return False
+    run.settle()
+    return True
 
 
 def load(run: Any, path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pytest_ckpt.attribution import smallest
 from pytest_ckpt.copying import Copier
 from pytest_ckpt.resume.effect import Effect, typed
-from pytest_ckpt.resume.run import OTHER_SEED, SEEDS_OF_NEW_PROCESSES, Driver, load, remembered, train
-from pytest_ckpt.resume.slots import ABSENT, Reference, Slot, World, put, same, seed
+from pytest_ckpt.resume.run import SEEDS_OF_NEW_PROCESSES, Driver, load, remembered, settle, train
+from pytest_ckpt.resume.slots import ABSENT, Reference, Slot, World, put, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,8 @@ class Search:
         saved: A copy of what the uninterrupted run held when it was saved.
         reference: What the uninterrupted run came to.
         unstable: Places that differ between two uninterrupted runs, and are not compared.
-        chance: What the generators of a new process are seeded with.
+        chance: What the generators of a new process are seeded with, before the factory builds the run; one that seeds
+            them itself does so in every process.
         trials: How many times a run was resumed.
     """
 
@@ -102,8 +103,7 @@ class Search:
         """
         self.trials += 1
         donor = self._donor() if any(not one.sure for one in transplants) else self.saved
-        run = self.driver.start(OTHER_SEED)
-        seed(self.chance)
+        run = self.driver.start(self.chance)
         fresh = remembered(self.driver, run)
         load(run, self.path)
         live = self.driver.world(run)
@@ -163,6 +163,7 @@ class Search:
     def _donor(self) -> World:
         """Train another run up to the same point, to take from it what cannot be copied."""
         run, _ = self.driver.uninterrupted(self.resume_at)
+        settle(run)
         return self.driver.world(run)
 
 

@@ -20,6 +20,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from pytest_ckpt.copying import Copier, fields
 from pytest_ckpt.moment import attributes
+from pytest_ckpt.resume.adapters.stepping import SteppedRun
 from pytest_ckpt.resume.families import family_of
 from pytest_ckpt.resume.slots import Reference, Slot, World, global_generators
 
@@ -55,7 +56,10 @@ def walk(run: Any, environment: Iterable[tuple[str, Any, Any, Via, Any]] = ()) -
     """
     walker = _Walker()
     walker.node("", run)
-    walker.mapping(roots_of(run), "", "", 0)
+    walker.mapping(run.parts() if isinstance(run, SteppedRun) else fields(run), "", "", 0)
+    if isinstance(run, SteppedRun):
+        walker.node("trainer", run.trainer)
+        walker.mapping(run.own_attributes(), "trainer", "", 0)
     for path, holder, name, via, value in environment:
         walker.world.nodes.setdefault(f"<{path}>", holder)
         walker.visit(value, walker.free(path, "process"), (f"<{path}>", name, via), "process", 0)
@@ -79,12 +83,6 @@ def _copied(copier: Copier, slot: Slot) -> Any:
     if slot.kind == "generator":
         return Copier().copy(slot.value)
     return copier.copy(slot.value)
-
-
-def roots_of(run: Any) -> dict[str, Any]:
-    """Give what a run has by name: its attributes, and for a function among them what it is bound to."""
-    own = getattr(run, "__ckpt_parts__", None)
-    return dict(own()) if own is not None else fields(run)
 
 
 class _Walker:
@@ -290,6 +288,8 @@ def _is_scaler(value: Any) -> bool:
 
 
 def _foreign(value: Any) -> bool:
+    if isinstance(value, (nn.Module, Optimizer, lr_scheduler.LRScheduler)):
+        return False
     return type(value).__module__.partition(".")[0] in _FOREIGN
 
 
