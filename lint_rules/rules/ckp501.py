@@ -16,35 +16,20 @@ if TYPE_CHECKING:
     from lint_rules.names import Scope
 
 _MOVES = frozenset({"to", "cuda", "cpu"})
-#: Methods of tensors that neither modules nor pipelines, encodings and batches have.
-_ONLY_TENSORS = (
-    "argmax",
-    "contiguous",
-    "flatten",
-    "item",
-    "masked_fill",
-    "masked_fill_",
-    "numel",
-    "permute",
-    "repeat_interleave",
-    "reshape",
-    "softmax",
-    "squeeze",
-    "transpose",
-    "unsqueeze",
-    "view",
-    "view_as",
-)
-#: Calls of torch that give a tensor.
-_MAKES = re.compile(
-    r"torch\.((Float|Long|Int|Double|Half|Bool|Byte)?Tensor|tensor|as_tensor|from_numpy|arange|linspace|eye|cat|stack"
-    r"|concat|where|matmul|bmm|einsum|normal|multinomial|flip|roll|tril|triu|sum|mean|exp|log|sqrt|abs|clamp|softmax"
-    r"|(zeros|ones|empty|full|rand|randn|randint|randperm)(_like)?)$"
-)
 _TENSOR_TYPES = re.compile(r"torch\.(\w*Tensor)$|(torchtyping|jaxtyping)\.\w+$")
 _LOADER = "torch.utils.data.DataLoader"
 #: What libraries promise to be tensors under these names.
 _TENSOR_KEYS = frozenset({"input_ids", "attention_mask", "token_type_ids", "pixel_values"})
+
+#: Methods of tensors that neither modules nor pipelines, encodings and batches have, as `lint_rules.tensors` has them.
+_SHOWS = (
+    "argmax|contiguous|detach|flatten|item|masked_fill_?|numel|permute|repeat_interleave|reshape|softmax|squeeze"
+    "|transpose|unsqueeze|view|view_as"
+)
+_PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
+#: What a loop over batches calls the tensors that it unpacks, and what it loops over.
+_UNPACKED = re.compile(r"(x|y|X|Y|img|image|input|label|target)s?$")
+_BATCHES = re.compile(r"loader|dataloader|batches|data_iter|train_iter|test_iter", re.IGNORECASE)
 
 _MOVED = re.compile(rb"\.(?:to|cuda|cpu)\(")
 _ALONE = re.compile(rb"[\"\s]*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
@@ -52,11 +37,13 @@ _ALONE = re.compile(rb"[\"\s]*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
 _OPEN = re.compile(rb"(?:[(\[{,=+\-*/|&<>\\]|\b(?:and|or|not|in|is|if|else|return))[ \t]*(?:\\n\",)?\r?\n$")
 _LAST = re.compile(rb"(?:[^\n()]|\([^\n()]*\))*(?:\)[ \t]*(?:#[^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)")
 _EVIDENT = (
-    rb"\b%s(?:\.(?:" + "|".join(_ONLY_TENSORS).encode() + rb")\("
+    rb"\bNAME(?:\.(?:" + _SHOWS.encode() + rb")\("
     rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
-    rb"|\s*=\s*(?:torch\.(?!nn|compile|load|jit|hub|optim|device|Gen)|\w*Tensor\()"
-    rb"|\s*=[^=\n]*\.(?:generate|" + "|".join(_ONLY_TENSORS).encode() + rb")\()"
+    rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)|Tensor\(|Parameter\(|_sequence\()"
+    rb"|\s*=[^=\n]*(?:\.(?:generate|encode|" + _SHOWS.encode() + rb")\(|[-+*/])|\s*=\s*\w+\s*$)"
+    rb"|(?:isinstance|is_tensor)\(NAME\b|register_buffer\([\"']NAME[\"']|\bfor [^\n]*\bNAME\b[^\n]* in "
 )
+_CHAINED = re.compile(rb"\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)\.(?:to|cuda|cpu)\(")
 
 
 def _may_move_tensor(data: bytes) -> bool:
@@ -70,12 +57,10 @@ def _may_move_tensor(data: bytes) -> bool:
             continue
         if _LAST.match(data, found.end()):
             names.add(alone[2].strip(b"[]\"'\\") if alone[2] else alone[1].rpartition(b".")[2])
-    looped = b"DataLoader(" in data
-    return any(
+    return _CHAINED.search(data) is not None or any(
         (name == b"timesteps" and b".set_timesteps(" in data)
         or name.decode(errors="replace") in _TENSOR_KEYS
-        or re.search(_EVIDENT % re.escape(name), data) is not None
-        or (looped and re.search(rb"\bfor [^\n]*\b%s\b[^\n]* in " % re.escape(name), data) is not None)
+        or re.search(_EVIDENT.replace(b"NAME", re.escape(name)), data, re.MULTILINE) is not None
         for name in names
     )
 
@@ -223,6 +208,60 @@ class DiscardedTensorTo(Rule):
         Example(
             """
             import torch
+            from torch.nn.utils.rnn import pack_padded_sequence
+            from torchvision import transforms
+
+            from data import image, lengths, tokenizer
+
+
+            def prepare(x, batch, device):
+                doubled = torch.ones(2) * 2 - 1
+                doubled.to(device)
+                other = doubled
+                other.cuda()
+                packed = pack_padded_sequence(x, lengths)
+                packed.to(device)
+                ids = tokenizer.encode("text", return_tensors="pt")
+                ids.to(device)
+                picture = transforms.ToTensor()(image)
+                picture.cuda()
+                for value in batch.values():
+                    if isinstance(value, torch.Tensor):
+                        value.to(device)
+                loss = x.sum()
+                loss.detach().cpu()
+                return doubled, other, packed, ids, picture, loss
+            """,
+            why="arithmetic, another name, packed sequences, token ids, pictures, what is asked for, a chain",
+            lines=(10, 12, 14, 16, 18, 21, 23),
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Layer(torch.nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.weight = torch.nn.Parameter(torch.rand(3))
+                    self.register_buffer("mean", torch.zeros(3))
+
+                def move(self, device):
+                    self.weight.to(device)
+                    self.mean.to(device)
+
+
+            def evaluate(model, test_loader, device):
+                for i, (inputs, labels) in enumerate(test_loader):
+                    inputs.to(device)
+                    model(inputs)
+            """,
+            why="a parameter, a buffer, and what a loader gives",
+            lines=(11, 12, 17),
+        ),
+        Example(
+            """
+            import torch
 
 
             class Noise:
@@ -252,9 +291,13 @@ class DiscardedTensorTo(Rule):
             """
             import torch
 
+            from networks import make
+
             model = torch.nn.Linear(2, 2)
             model.to("cuda")
             model.cuda()
+            frozen = make().requires_grad_(False)
+            frozen.to("cuda")
             x = torch.zeros(2).to("cuda")
             x = x.to("cuda")
             torch.zeros(1).cuda()
@@ -323,6 +366,21 @@ class DiscardedTensorTo(Rule):
             """,
             why="an attribute that may be a module",
         ),
+        Example(
+            """
+            import torch
+
+
+            def run(graph_loader, pairs, device):
+                for graph, label in graph_loader:
+                    graph.to(device)
+                for x, y in pairs:
+                    x.to(device)
+                wanted = graph if label else torch.zeros(1)
+                wanted.to(device)
+            """,
+            why="what a loop unpacks from anything, and what may be something else",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -344,7 +402,7 @@ class DiscardedTensorTo(Rule):
         for body in bodies:
             block = _Block(body, context, attributes)
             for call, target in block.moves():
-                if block.is_tensor(target, call):
+                if block.is_tensor(target, call) and context.span(call)[0] not in context.shown:
                     yield context.finding(
                         self,
                         call,
@@ -355,15 +413,16 @@ class DiscardedTensorTo(Rule):
 
 
 class _Attributes:
-    """What the classes of a file assign to attributes of `self`."""
+    """What the classes of a file assign to attributes of `self`, and what they register as buffers."""
 
     def __init__(self, context: Context) -> None:
         import libcst as cst
 
-        from lint_rules.tree import dotted, walk
+        from lint_rules.tree import dotted, text_of, walk
 
         self._context = context
         self._values: dict[str, list[tuple[cst.BaseExpression, Scope]]] = {}
+        self._registered: set[str] = set()
         for function in walk(context.tree):
             if isinstance(function, cst.FunctionDef):
                 for node in walk(function.body):
@@ -372,11 +431,23 @@ class _Attributes:
                             name = dotted(target.target)
                             if name and name.startswith("self."):
                                 self._values.setdefault(name, []).append((node.value, context.names.scope(function)))
+                    elif isinstance(node, cst.Call) and dotted(node.func) == "self.register_buffer" and node.args:
+                        self._registered.add(f"self.{text_of(node.args[0].value)}")
 
     def is_tensor(self, name: str) -> bool:
-        """Tell whether an attribute is given nothing but tensors made by torch."""
+        """Tell whether an attribute is given nothing but tensors."""
         values = self._values.get(name, [])
-        return bool(values) and all(_makes_tensor(value, scope, self._context) for value, scope in values)
+        return name in self._registered or (bool(values) and all(self._gives(*value) for value in values))
+
+    def _gives(self, value: cst.BaseExpression, scope: Scope) -> bool:
+        import libcst as cst
+
+        from lint_rules.tensors import Tensors
+
+        names = self._context.names
+        if isinstance(value, cst.Call) and names.resolve(value.func, scope) in _PARAMETERS:
+            return True
+        return Tensors(names, scope, lambda _: False).gives(value)
 
 
 class _Block:
@@ -411,7 +482,9 @@ class _Block:
         from lint_rules.tree import dotted, text_of
 
         if isinstance(target, cst.Name):
-            return self._is_tensor_name(target.value, self._order[call])
+            return self._is_tensor_name(target.value, self._order[call]) or self._is_checked(target.value, call)
+        if isinstance(target, cst.Call):
+            return self._is_chained(target)
         if isinstance(target, cst.Subscript) and isinstance(target.slice[0].slice, cst.Index):
             return text_of(target.slice[0].slice.value) in _TENSOR_KEYS
         if isinstance(target, cst.Attribute):
@@ -419,6 +492,39 @@ class _Block:
                 return self._sets_timesteps(dotted(target.value))
             return target.attr.value in _TENSOR_KEYS or self._attributes.is_tensor(dotted(target) or "")
         return False
+
+    def _is_chained(self, target: cst.Call) -> bool:
+        """Tell whether a method that only tensors have was called on a name of the code: `loss.detach().cpu()`."""
+        import libcst as cst
+
+        from lint_rules.tree import dotted
+
+        if not isinstance(target.func, cst.Attribute) or target.func.attr.value not in _SHOWS.split("|"):
+            return False
+        return dotted(target.func.value) is not None and self._context.names.resolve(target.func, self.scope) is None
+
+    def _is_checked(self, name: str, call: cst.Call) -> bool:
+        """Tell whether a statement stands where `isinstance(name, torch.Tensor)` holds."""
+        import libcst as cst
+
+        from lint_rules.tree import walk
+
+        return any(
+            isinstance(node, cst.If) and self._asks(node.test, name) and any(each is call for each in walk(node.body))
+            for node in self._nodes
+        )
+
+    def _asks(self, test: cst.BaseExpression, name: str) -> bool:
+        import libcst as cst
+
+        if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
+            return self._asks(test.left, name) or self._asks(test.right, name)
+        if not isinstance(test, cst.Call) or not test.args or not _names_in(test.args[0].value, name):
+            return False
+        asked = self._context.names.resolve(test.func, self.scope)
+        if asked == "builtins.isinstance" and len(test.args) == 2:  # noqa: PLR2004 -- what isinstance takes
+            return self._is_type(test.args[1].value)
+        return asked == "torch.is_tensor"
 
     def _sets_timesteps(self, scheduler: str | None) -> bool:
         import libcst as cst
@@ -430,16 +536,19 @@ class _Block:
 
     def _is_tensor_name(self, name: str, place: int) -> bool:
         """Judge a name by what it was bound to last, or else by what is done with it."""
-        bindings = [(order, proven) for order, proven in self._bindings(name) if order < place]
+        import libcst as cst
+
+        bindings = [(order, shows) for order, shows in self._bindings(name) if order < place]
         if not bindings:
             return False
-        proven = max(bindings, key=lambda binding: binding[0])[1]
+        order, shows = max(bindings, key=lambda binding: binding[0])
+        proven = self._shows(shows, order) if isinstance(shows, cst.BaseExpression) else shows
         if proven is not None:
             return proven
         return self._is_used_as_tensor(name, bindings)
 
-    def _bindings(self, name: str) -> Iterator[tuple[int, bool | None]]:
-        """Yield where a name is bound, and whether that shows that it is a tensor; None where it shows nothing."""
+    def _bindings(self, name: str) -> Iterator[tuple[int, cst.BaseExpression | bool | None]]:
+        """Yield where a name is bound, to what, or whether that shows a tensor; None where it shows nothing."""
         import libcst as cst
 
         params = self._parameters
@@ -450,24 +559,27 @@ class _Block:
             if isinstance(node, cst.Assign):
                 for target in node.targets:
                     if isinstance(target.target, cst.Name) and target.target.value == name:
-                        yield order, self._shows(node.value)
+                        yield order, node.value
                     elif _names_in(target.target, name):
                         yield order, None
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _names_in(node.target, name):
-                yield order, self._is_batch(node) or None
+                yield order, self._is_batch(node) or self._is_unpacked(node, name) or None
             elif isinstance(node, cst.AsName) and _names_in(node.name, name):
                 yield order, False
 
-    def _shows(self, value: cst.BaseExpression) -> bool | None:
+    def _shows(self, value: cst.BaseExpression, place: int) -> bool | None:
         import libcst as cst
 
-        if _makes_tensor(value, self.scope, self._context):
+        from lint_rules.tensors import Tensors
+
+        tensors = Tensors(self._context.names, self.scope, lambda name: self._is_tensor_name(name, place))
+        if tensors.gives(value):
             return True
         return False if isinstance(value, (cst.Name, cst.Attribute)) else None
 
-    def _is_used_as_tensor(self, name: str, bindings: Sequence[tuple[int, bool | None]]) -> bool:
+    def _is_used_as_tensor(self, name: str, bindings: Sequence[object]) -> bool:
         """Tell whether something is done with a name that only tensors allow; only if it always is the same thing."""
         import libcst as cst
 
@@ -476,7 +588,7 @@ class _Block:
         for node in self._nodes:
             if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
                 function = node.func
-                if function.attr.value in _ONLY_TENSORS and _names_in(function.value, name):
+                if function.attr.value in _SHOWS.split("|") and _names_in(function.value, name):
                     return True
         return False
 
@@ -494,6 +606,30 @@ class _Block:
             index = annotation.slice[0].slice
             return name == "typing.Optional" and isinstance(index, cst.Index) and self._is_type(index.value)
         return _TENSOR_TYPES.match(self._context.names.resolve(annotation, self.scope) or "") is not None
+
+    def _is_unpacked(self, loop: cst.For, name: str) -> bool:
+        """Tell whether a loop unpacks images and labels from a loader that the file is given; graphs are named so."""
+        import libcst as cst
+
+        from lint_rules.tree import dotted
+
+        iterated, target = loop.iter, loop.target
+        if isinstance(iterated, cst.Call) and iterated.args and dotted(iterated.func) in {"enumerate", "tqdm"}:
+            iterated = iterated.args[0].value
+        parts = [each.value for each in target.elements] if isinstance(target, cst.Tuple) else []
+        inner = parts[-1] if parts and isinstance(parts[-1], cst.Tuple) else target
+        names = [each.value for each in inner.elements] if isinstance(inner, cst.Tuple) else []
+        unpacked = [each.value for each in names if isinstance(each, cst.Name)]
+        source = dotted(iterated) or ""
+        owner = self.scope.owner(source) if source.isidentifier() else None
+        given = owner is None or owner.bindings.get(source) == [None]
+        return (
+            given
+            and name in unpacked
+            and len(unpacked) > 1
+            and all(map(_UNPACKED.match, unpacked))
+            and _BATCHES.search(source) is not None
+        )
 
     def _is_batch(self, loop: cst.For) -> bool:
         """Tell whether a loop unpacks what a `DataLoader` collates in its own way."""
@@ -533,29 +669,10 @@ def _names_in(target: cst.CSTNode, name: str) -> bool:
     return isinstance(target, cst.Name) and target.value == name
 
 
-def _makes_tensor(value: cst.BaseExpression, scope: Scope, context: Context) -> bool:
-    """Tell whether an expression gives a tensor for certain, provided that it has a method `to` at all."""
-    import libcst as cst
-
-    if not isinstance(value, cst.Call):
-        return False
-    name = context.names.resolve(value.func, scope)
-    if name is not None:
-        return _MAKES.match(name) is not None
-    if not isinstance(value.func, cst.Attribute):
-        return False
-    method = value.func.attr.value
-    if method in _ONLY_TENSORS and method not in {"item", "numel"}:
-        return True
-    if method == "generate":
-        return bool(value.args)
-    return method in {*_MOVES, "float", "long", "clone", "detach"} and _makes_tensor(value.func.value, scope, context)
-
-
 def _fix(call: cst.Call, target: cst.BaseExpression, block: _Block, context: Context) -> Fix | None:
     import libcst as cst
 
-    if isinstance(target, cst.Name) and target.value not in block.scope.bindings:
+    if isinstance(target, cst.Call) or (isinstance(target, cst.Name) and target.value not in block.scope.bindings):
         return None
     line, column, _, _ = context.span(call)
     return Fix((Edit(line, column, line, column, f"{context.tree.code_for_node(target)} = "),), safe=True)

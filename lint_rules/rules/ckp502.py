@@ -13,18 +13,14 @@ if TYPE_CHECKING:
     import libcst as cst
 
     from lint_rules.engine import Context
-    from lint_rules.names import Scope
 
-_MAKES = re.compile(
-    r"torch\.((Float|Long|Int|Double|Half|Bool|Byte)?Tensor|tensor|as_tensor|from_numpy|arange|linspace|eye"
-    r"|(zeros|ones|empty|full|rand|randn|randint|randperm)(_like)?)$"
-)
-_KEEPS = frozenset({"to", "float", "long", "half", "double", "view", "reshape", "unsqueeze", "clone", "detach"})
 _ASSIGNED = re.compile(
-    rb"\bself\.\w+\s*(?::[^=\n]*)?=\s*torch\.(?!nn\b|device|jit|load|compile|optim|Generator|float|int)"
+    rb"\bself\.\w+\s*(?::[^=\n]*)?=[^=\n]*(?:\btorch\.(?!nn\.[A-Z]|device|jit|load|compile|optim|Generator|float|int)|Tensor\()"
+    rb"|\bself\.\w+ = \w+\n"
 )
-#: Methods of Lightning's modules, which know their device and make tensors where they are needed.
-_LIGHTNING = frozenset({"training_step", "configure_optimizers", "setup"})
+#: Methods that only Lightning's modules have, which know their device and make tensors where they are needed.
+_LIGHTNING = frozenset({"training_step", "configure_optimizers"})
+_PARAMETERS = re.compile(r"torch\.nn\.(parameter\.)?(Parameter|Buffer|UninitializedParameter|UninitializedBuffer)$")
 #: Attributes by which frameworks ask for an example of the input.
 _EXAMPLES = frozenset({"example_input_array", "dummy_inputs", "dummy_input", "example_inputs"})
 
@@ -111,6 +107,28 @@ class TensorAttribute(Rule):
             why="through a base class, a number otherwise, over several lines",
             lines=(15, 16),
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Scaled(nn.Module):
+                def __init__(self, width, mean):
+                    super().__init__()
+                    self.scale = torch.sqrt(torch.FloatTensor([width])).to("cuda")
+                    self.noise: torch.Tensor = torch.randn(width) * 0.02
+                    self.mean = torch.tensor(mean) if mean else None
+                    self.low, self.high = torch.zeros(1), -torch.ones(1)
+                    mask = torch.ones(width, width).tril()
+                    self.mask = mask
+
+                def setup(self, stage):
+                    return stage
+            """,
+            why="computed, annotated, optional, two at once, through a local name",
+            lines=(8, 9, 10, 11, 11, 13),
+        ),
     )
     valid = (
         Example(
@@ -129,6 +147,29 @@ class TensorAttribute(Rule):
                     self.device = torch.device("cpu")
             """,
             why="registered, and no tensors",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, model):
+                    super().__init__()
+                    self.weight = torch.empty(3)
+                    self.weight = nn.Parameter(self.weight)
+                    start = torch.zeros(3)
+                    self.start = nn.Parameter(start)
+                    table = torch.zeros(3)
+                    self.register_buffer("table", table)
+                    self.double = 2 * self.table
+                    self.both = torch.cat([model.low, model.high])
+                    self.model = model.requires_grad_(False)
+                    self.target = model.target.detach() * 3
+                    self.width = float(torch.prod(torch.tensor([3, 4])))
+            """,
+            why="registered in the end, computed from what is given or registered, a number",
         ),
         Example(
             """
@@ -193,47 +234,112 @@ class TensorAttribute(Rule):
                 )
 
 
-def _tensors(definition: cst.ClassDef, context: Context) -> Iterator[tuple[cst.Assign, str]]:
+def _tensors(definition: cst.ClassDef, context: Context) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str]]:
     """Yield the assignments by which a class makes tensors its attributes, and the attributes' names."""
     import libcst as cst
 
-    from lint_rules.evidence import own
-    from lint_rules.tree import dotted
-
     methods = {node.name.value: node for node in definition.body.body if isinstance(node, cst.FunctionDef)}
     init = methods.get("__init__")
-    if init is None or _LIGHTNING & methods.keys():
-        return
-    assigned: dict[cst.Assign, str] = {}
-    for node in own(init.body):
-        if isinstance(node, cst.Assign) and len(node.targets) == 1:
-            owner, _, name = (dotted(node.targets[0].target) or "").partition(".")
-            if owner == "self" and name.isidentifier():
-                assigned[node] = name
-    if _EXAMPLES & set(assigned.values()):
-        return
-    for node, name in assigned.items():
-        if _makes_tensor(node.value, context.names.scope(init), context):
-            yield node, name
+    scope = context.names.scope(definition).parent or context.names.module
+    bases = [context.names.resolve(base.value, scope) or "" for base in definition.bases]
+    lightning = _LIGHTNING & methods.keys() or any(base.endswith(".LightningModule") for base in bases)
+    if init is not None and not lightning:
+        yield from _Init(init, context).tensors()
 
 
-def _makes_tensor(value: cst.BaseExpression, scope: Scope, context: Context) -> bool:
+class _Init:
+    """What one `__init__` makes, under local names and as attributes."""
+
+    def __init__(self, init: cst.FunctionDef, context: Context) -> None:
+        from lint_rules.evidence import own
+        from lint_rules.tensors import Tensors
+
+        self._names = context.names
+        self._scope = context.names.scope(init)
+        self._nodes = list(own(init.body))
+        self._tensors = Tensors(context.names, self._scope, self._is_tensor)
+        self._registered: set[str] = set()
+        for node in self._nodes:
+            self._registered |= set(self._registers(node))
+
+    def tensors(self) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str]]:
+        """Yield the assignments that make an attribute a tensor which the module does not know."""
+        for node, target, value in self._assignments():
+            owner, _, name = target.partition(".")
+            hidden = owner == "self" and name.isidentifier() and name not in _EXAMPLES | self._registered
+            if hidden and self._tensors.gives(value) and self._is_fresh(value):
+                yield node, name
+
+    def _assignments(self) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str, cst.BaseExpression]]:
+        """Yield what is assigned, tuples taken apart."""
+        import libcst as cst
+
+        for node in self._nodes:
+            if isinstance(node, cst.AnnAssign) and node.value is not None:
+                yield node, _spelled(node.target), node.value
+            elif isinstance(node, cst.Assign):
+                for each in node.targets:
+                    target, value = each.target, node.value
+                    if isinstance(target, cst.Tuple) and isinstance(value, cst.Tuple):
+                        for left, right in zip(target.elements, value.elements, strict=False):
+                            yield node, _spelled(left.value), right.value
+                    else:
+                        yield node, _spelled(target), value
+
+    def _registers(self, node: cst.CSTNode) -> Iterator[str]:
+        """Name what a call registers, and what is assigned as a parameter."""
+        import libcst as cst
+
+        from lint_rules.tree import text_of
+
+        if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+            if _PARAMETERS.match(self._names.resolve(node.value.func, self._scope) or ""):
+                yield from (_spelled(target.target).removeprefix("self.") for target in node.targets)
+                yield from (_spelled(arg.value).removeprefix("self.") for arg in node.value.args)
+        elif isinstance(node, cst.Call) and _spelled(node.func) in {"self.register_buffer", "self.register_parameter"}:
+            yield from ((text_of(arg.value) or _spelled(arg.value)).removeprefix("self.") for arg in node.args)
+
+    def _is_tensor(self, name: str) -> bool:
+        """Tell whether a local name stands for one tensor, which nothing registers."""
+        values = self._scope.bindings.get(name, [])
+        value = values[0] if len(values) == 1 else None
+        return value is not None and not isinstance(value, str) and name not in self._registered and self._makes(value)
+
+    def _makes(self, value: cst.BaseExpression) -> bool:
+        import libcst as cst
+
+        return isinstance(value, cst.Call) and self._tensors.gives(value) and self._is_fresh(value)
+
+    def _is_fresh(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a tensor is made here, of nothing that the module has registered."""
+        import libcst as cst
+
+        from lint_rules.tensors import FRESH
+        from lint_rules.tree import walk
+
+        nodes = list(walk(value))
+        if isinstance(value, cst.Name):
+            return True
+        made = (self._names.resolve(node.func, self._scope) or "" for node in nodes if isinstance(node, cst.Call))
+        spelled = {_spelled(node) for node in nodes}
+        return any(map(FRESH.match, made)) and not any(f"self.{name}" in spelled for name in self._registered)
+
+
+def _spelled(node: cst.CSTNode) -> str:
     import libcst as cst
 
-    if not isinstance(value, cst.Call):
-        return False
-    name = context.names.resolve(value.func, scope)
-    if name is not None:
-        return _MAKES.match(name) is not None
-    function = value.func
-    return (
-        isinstance(function, cst.Attribute)
-        and function.attr.value in _KEEPS
-        and _makes_tensor(function.value, scope, context)
-    )
+    from lint_rules.tree import dotted
+
+    return (dotted(node) if isinstance(node, cst.BaseExpression) else None) or ""
 
 
-def _fix(node: cst.Assign, name: str, context: Context) -> Fix:
+def _fix(node: cst.Assign | cst.AnnAssign, name: str, context: Context) -> Fix | None:
+    import libcst as cst
+
+    if node.value is None or not isinstance(node, cst.Assign) or _spelled(node.targets[0].target) != f"self.{name}":
+        return None
+    if len(node.targets) > 1 or isinstance(node.value, cst.IfExp):
+        return None
     line, column, _, _ = context.span(node)
     start_line, start_column, end_line, end_column = context.span(node.value)
     return Fix(
