@@ -8,7 +8,6 @@ import pickle
 import re
 import sys
 import warnings
-import zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _WORTH_SAVING = 4096
-PROTOCOL = "pickle protocol"
 _NAMED = re.compile(r"Unsupported global: GLOBAL (\S+)")
 _OPERATION = "Unsupported operand"
 _OTHER_PICKLE = "Can not safely load weights when explicit pickle_module is specified"
@@ -139,21 +137,13 @@ def _refused(path: Path) -> tuple[str, ...]:
         if not is_refusal(error):
             return ()
         named = _NAMED.search(str(error))
-        if named or _OPERATION not in str(error):
-            return (named[1],) if named else ()
-        protocol = _protocol(path)
-        return () if protocol is None else (f"{PROTOCOL} {protocol}",)
+        return (named[1],) if named else ()
     return ()
 
 
-def _protocol(path: Path) -> int | None:
-    """Give the pickle protocol of a file of torch.save: the second byte of each pickle in it; None for other files."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            pickled = archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))
-    else:
-        pickled = path.read_bytes()
-    return pickled[1] if pickled[:1] == pickle.PROTO else None
+def is_of_another_protocol(error: BaseException) -> bool:
+    """Whether torch refuses a file for its pickle protocol, 4 or 5, which says nothing of what is in it."""
+    return is_refusal(error) and _OPERATION in str(error)
 
 
 def classes_of_main(path: Path) -> tuple[str, ...]:

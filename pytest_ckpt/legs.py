@@ -29,7 +29,7 @@ class Leg:
         saved_on: Device type on which the module is saved, such as `cpu` or `cuda`.
         loaded_on: Device type on which it is loaded.
         format: Name of the format, such as `torch_zip`.
-        simulated: Whether `saved_on` is only written into the file as a tag.
+        simulated: Whether `saved_on` is only a tag in the file, or forward on `loaded_on` runs on stand-ins.
         skipped: Why the leg cannot run; empty if it can.
     """
 
@@ -42,6 +42,11 @@ class Leg:
     def __str__(self) -> str:
         return f"{self.saved_on}->{self.loaded_on} {self.format}"
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is a forward on a device that is not here."""
+        return self.simulated and self.loaded_on != "cpu"
+
     def result(self, reason: str = "") -> LegResult:
         """Give what became of the leg, for the report.
 
@@ -50,6 +55,8 @@ class Leg:
         """
         if self.skipped or reason:
             return LegResult(str(self), "skipped", self.skipped or reason)
+        if self.elsewhere:
+            return LegResult(str(self), "simulated", f"forward on stand-ins for tensors of {self.loaded_on}")
         if self.simulated:
             return LegResult(str(self), "simulated", f"saved on the CPU, tagged {self.saved_on}:0")
         return LegResult(str(self), "real")
@@ -63,19 +70,30 @@ def accelerator() -> str | None:
     return device.type if device is not None else None
 
 
-def plan(devices: Sequence[str] | None, names: Sequence[str]) -> tuple[Leg, ...]:
+def available(device: str) -> bool:
+    """Whether torch can put tensors on a device type here: the accelerator, or one that another package brings."""
+    if device in {"cpu", accelerator()}:
+        return True
+    try:
+        return torch.empty(0, device=device).device.type not in {"cpu", "meta"}
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError):
+        return False
+
+
+def plan(devices: Sequence[str] | None, names: Sequence[str], *, forward: bool = False) -> tuple[Leg, ...]:
     """List the legs.
 
     Args:
         devices: Device types to go between; None for the CPU and the machine's accelerator, or `cuda` without one.
         names: Names of formats.
+        forward: Whether there are inputs, so that a forward on a device that is not here can be simulated.
 
     Raises:
         UsageError: A device is not the name of a device type.
     """
     present = accelerator()
     wanted = ("cpu", present or "cuda") if devices is None else tuple(dict.fromkeys(map(device_type, devices)))
-    return tuple(_leg(saved, loaded, name) for name in names for saved in wanted for loaded in wanted)
+    return tuple(_leg(saved, loaded, name, forward=forward) for name in names for saved in wanted for loaded in wanted)
 
 
 def device_type(name: str) -> str:
@@ -93,14 +111,14 @@ def device_type(name: str) -> str:
         raise UsageError(f"devices: there is no device {name!r}: {meant}") from None
 
 
-def _leg(saved_on: str, loaded_on: str, name: str) -> Leg:
+def _leg(saved_on: str, loaded_on: str, name: str, *, forward: bool) -> Leg:
     written = formats.get(name)
     if written.absent:
         return Leg(saved_on, loaded_on, name, skipped=written.absent)
-    absent = [device for device in (saved_on, loaded_on) if device != "cpu" and device != accelerator()]
+    absent = [device for device in (saved_on, loaded_on) if not available(device)]
     if not absent:
         return Leg(saved_on, loaded_on, name)
-    if loaded_on == "cpu" and written.tagged:
+    if (loaded_on == "cpu" and written.tagged) or (saved_on == "cpu" and forward):
         return Leg(saved_on, loaded_on, name, simulated=True)
     return Leg(saved_on, loaded_on, name, skipped=f"{absent[0]} is not available here: {_why_absent(absent[0])}")
 

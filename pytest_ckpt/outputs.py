@@ -153,18 +153,18 @@ class Runner:
         if device != "cpu":
             inputs = moved(inputs, device)
         with same_randomness(self._seed), torch.set_grad_enabled(grad):
-            if isinstance(inputs, dict):
-                outputs = module(**inputs)
-            elif isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
-                outputs = module(*inputs)
-            else:
-                outputs = module(inputs)
+            outputs = _given(module, inputs)
             return duplicate(list(outputs) if inspect.isgenerator(outputs) else outputs)
 
     @property
     def inputs(self) -> Any:
         """What forward takes, as it was given; what a callable gave."""
         return self._inputs
+
+    def bare(self, module: nn.Module, device: str) -> None:
+        """Run forward on a device, and let through whatever it raises."""
+        with torch.set_grad_enabled(self._grad):
+            _given(module, moved(duplicate(self._inputs), device))
 
     def reseeded(self) -> Runner:
         """Give a runner of the same inputs under other randomness."""
@@ -179,6 +179,15 @@ class Runner:
     def describe(self) -> str:
         """Describe the inputs for a message."""
         return describe(self._inputs)
+
+
+def _given(module: nn.Module, inputs: Any) -> Any:
+    """Call a module with keyword arguments, with positional ones, or with a single one."""
+    if isinstance(inputs, dict):
+        return module(**inputs)
+    if isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
+        return module(*inputs)
+    return module(inputs)
 
 
 def moved(value: Any, device: str) -> Any:

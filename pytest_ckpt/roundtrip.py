@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,13 @@ from pytest_ckpt import formats as _formats
 from pytest_ckpt import legs, places, promises, registry
 from pytest_ckpt.call import Call, Mode
 from pytest_ckpt.checkpoint_file import tensors
+from pytest_ckpt.checks.device_location import DeviceLocation
 from pytest_ckpt.compare import differences
+from pytest_ckpt.elsewhere import Elsewhere, simulate
 from pytest_ckpt.findings import Finding, LegResult, Report, UsageError
 from pytest_ckpt.outputs import Runner, kept_randomness
 from pytest_ckpt.travel import Traveller
+from pytest_ckpt.trip import Trip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
 
     from pytest_ckpt.checks import Check
     from pytest_ckpt.legs import Leg
-    from pytest_ckpt.trip import Trip
 
 
 def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is optional and has a name
@@ -98,10 +101,11 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
             strings("allow_unexpected", allow_unexpected),
             promises.require(strings("claims", claims)),
         )
-        planned = legs.plan(_some("devices", devices), _formats.require(_some("formats", formats) or ("torch_zip",)))
+        names = _formats.require(_some("formats", formats) or ("torch_zip",))
+        planned = legs.plan(_some("devices", devices), names, forward=call.runner.given)
         wanted = registry.select(_some("checks", checks), strings("ignore", ignore))
         with kept_randomness():
-            return _run(call, planned, wanted)
+            return _Journey(call, planned, wanted, asked=devices is not None).report()
     except UsageError as error:
         message = str(error)
     raise UsageError(message) from None
@@ -136,46 +140,88 @@ def _some(argument: str, given: Iterable[str] | None) -> tuple[str, ...] | None:
 # ------------------------------------------------------------------------------------------------------------- all legs
 
 
-def _run(call: Call, planned: Sequence[Leg], checks: Sequence[Check]) -> Report:
-    findings: dict[tuple[str, ...], Finding] = {}
-    results: list[LegResult] = []
-    notes: dict[str, None] = {}
-    subject, count = "", 0
-    plain: dict[str, Trip] = {}
-    for leg in planned:
-        if leg.skipped:
-            results.append(leg.result())
-            continue
-        own = _own_way(call, leg, planned)
+class _Journey:
+    """All legs of one call, one after the other, and what they showed."""
+
+    def __init__(self, call: Call, planned: Sequence[Leg], checks: Sequence[Check], *, asked: bool) -> None:
+        """Prepare for the legs.
+
+        Args:
+            call: What the user asked for.
+            planned: The legs.
+            checks: The checks.
+            asked: Whether the user named the devices; if not, what forward would not do elsewhere is only a note.
+        """
+        self._call, self._planned, self._checks, self._asked = call, planned, checks, asked
+        self._findings: dict[tuple[str, str], Finding] = {}
+        self._notes: dict[str, None] = {}
+        self._plain: dict[str, Trip] = {}
+        self._last: Trip | None = None
+
+    def report(self) -> Report:
+        """Travel all legs."""
+        results = [self._go(leg) for leg in self._planned]
+        if all(leg.status == "skipped" for leg in results):
+            self._notes["nothing was checked, since every leg was skipped"] = None
+        source = self._last.source if self._last is not None else self._call.build()
+        return Report(
+            subject=type(source).__name__,
+            entries=len(self._last.state) if self._last is not None else 0,
+            findings=tuple(self._findings.values()),
+            legs=tuple(results),
+            checks=tuple(check.name for check in self._checks),
+            notes=tuple(self._notes),
+        )
+
+    def _go(self, leg: Leg) -> LegResult:
+        own = leg.skipped or _own_way(self._call, leg, self._planned)
         if own:
-            results.append(leg.result(own))
-            continue
-        if leg.simulated and leg.format in plain:
-            found, reason = _tagged(leg, plain[leg.format])
-            results.append(leg.result(reason))
-            findings.update({(one.category, one.key): one for one in found if (one.category, one.key) not in findings})
-            continue
-        trip, found, reason = _leg(places.given(call, _formats.get(leg.format).place), leg, checks)
-        if call.is_plain and trip.only_weights and trip.content is not None and not leg.simulated:
-            plain[leg.format] = trip
-        results.append(leg.result(reason))
-        notes.update(dict.fromkeys(trip.notes))
-        subject, count = type(trip.source).__name__, len(trip.state) or count
+            return leg.result(own)
+        if leg.elsewhere:
+            return self._elsewhere(leg)
+        if leg.simulated and leg.format in self._plain:
+            found, reason = _tagged(leg, self._plain[leg.format])
+            for one in found:
+                self._findings.setdefault((one.category, one.key), one)
+            return leg.result(reason)
+        trip, found, reason = _leg(places.given(self._call, _formats.get(leg.format).place), leg, self._checks)
+        if self._call.is_plain and trip.only_weights and trip.content is not None and not leg.simulated:
+            self._plain[leg.format] = trip
+        self._last = trip if trip.state or self._last is None else self._last
+        self._add(found, leg)
+        self._notes.update(dict.fromkeys(trip.notes))
+        return leg.result(reason)
+
+    def _add(self, found: Iterable[Finding], leg: Leg) -> None:
         for one in found:
             place = (one.category, one.key)
-            known = findings.get(place)
-            findings[place] = replace(known, leg=f"{known.leg}, {leg}") if known else replace(one, leg=str(leg))
-    if not subject:
-        subject = type(call.build()).__name__
-        notes["nothing was checked, since every leg was skipped"] = None
-    return Report(
-        subject=subject,
-        entries=count,
-        findings=tuple(findings.values()),
-        legs=tuple(results),
-        checks=tuple(check.name for check in checks),
-        notes=tuple(notes),
-    )
+            known = self._findings.get(place)
+            self._findings[place] = replace(known, leg=f"{known.leg}, {leg}") if known else replace(one, leg=str(leg))
+
+    # ------------------------------------------------------------------------------------------------------- elsewhere
+
+    def _elsewhere(self, leg: Leg) -> LegResult:
+        """Say what forward would do on a device that is not here; what is known by name already is not said again."""
+        seen = self._simulation
+        if seen.reason:
+            return leg.result(f"{leg.loaded_on} is not available here, and {seen.reason}")
+        known = {key for category, key in self._findings if category != DeviceLocation.name}
+        behind = tuple(one for one in seen.behind if one.key not in known)
+        if self._asked:
+            source = self._last.source if self._last is not None else self._call.build()
+            trip = Trip(leg, self._call, source, source, natural=True, behind=behind)
+            self._add(
+                [one for check in self._checks if check.name == DeviceLocation.name for one in check.run(trip)], leg
+            )
+        else:
+            for one in behind:
+                where = f"on {leg.loaded_on}, forward would raise at {one.actual}"
+                self._notes[f"{where}: {one.expected} of {one.key} stays on the CPU"] = None
+        return leg.result()
+
+    @cached_property
+    def _simulation(self) -> Elsewhere:
+        return simulate(self._call, self._last)
 
 
 def _leg(call: Call, leg: Leg, checks: Sequence[Check]) -> tuple[Trip, tuple[Finding, ...], str]:

@@ -16,6 +16,7 @@ from pytest_ckpt.attribution import attribute_outputs
 from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, uninitialized, untied
 from pytest_ckpt.conflicts import collisions, tie_conflicts
 from pytest_ckpt.distinguish import distinguish
+from pytest_ckpt.elsewhere import simulate
 from pytest_ckpt.facts import (
     blamed,
     extra_state_refused,
@@ -306,8 +307,10 @@ class Traveller:
     def _read(self, trip: Trip) -> Any:
         try:
             return self._format.read(self._path, self._leg.loaded_on, lambda: self._template(trip))
-        except pickle.UnpicklingError:
+        except pickle.UnpicklingError as error:
             trip.only_weights = False
+            if checkpoint_file.is_of_another_protocol(error):
+                trip.notes = (*trip.notes, "torch.load refuses the file's pickle protocol unless weights_only=False")
             trip.unsafe_globals = checkpoint_file.unsafe_globals(self._path)
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
@@ -480,6 +483,10 @@ class Traveller:
         try:
             self._run(trip.bare)
         except ForwardError as error:
+            if self._leg.loaded_on != "cpu":
+                trip.behind = simulate(self._call, None).behind
+            if trip.behind:
+                return
             raise self._unfit(trip.source, error) from None
         moment.restore()
         lost = {one.key: source[one.key] for one in trip.differences if one.key in source}

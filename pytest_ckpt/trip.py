@@ -94,6 +94,7 @@ class Trip:
         outputs: What makes the outputs differ.
         warm: What makes the outputs differ if the target had run before it was loaded, though a fresh one's agree.
         outside: Variables outside of the module that decide the outputs.
+        behind: What stays on the CPU when the module goes to the leg's device, what it is, and where forward meets it.
         place: Where outputs differ; None where they agree or were not compared.
         notes: What could not be judged.
     """
@@ -140,6 +141,7 @@ class Trip:
     outputs: Attribution = field(default_factory=Attribution)
     warm: Attribution = field(default_factory=Attribution)
     outside: tuple[Outside, ...] = ()
+    behind: tuple[Changed, ...] = ()
     place: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from pytest_ckpt.trip import Trip
 
+_ATTRIBUTE = 'self.register_buffer("{name}", ..., persistent=False), or .to(x.device) where it is used'
+_FACTORY = "name the device where forward makes a tensor: torch.zeros(..., device=x.device)"
+
 
 class DeviceLocation(Check):
     """A file written on an accelerator does not load on a machine without one.
@@ -23,7 +26,8 @@ class DeviceLocation(Check):
     ## What it checks
 
     The file carries the tag of another device, as a GPU host would write it, and the user's loader meets it on the
-    CPU; and the loaded module's entries are where they should be.
+    CPU; and the loaded module's entries are where they should be. On a leg to an accelerator, forward finds all its
+    tensors there: a tensor in a plain attribute is not moved by `module.to`.
 
     ## Why it matters
 
@@ -35,9 +39,14 @@ class DeviceLocation(Check):
     While saving, storages are tagged `cuda:0` by way of `torch.serialization.register_package`, so the file is what a
     GPU host writes. The leg is reported as simulated.
 
+    Without the accelerator, forward runs on stand-ins for its tensors (`FakeTensor`), which have a shape and a device
+    but no values. What is named is what makes forward run when it is moved too. This is a finding where the devices
+    were named, by `devices` or `--ckpt-devices`; else a note, for a module may be meant for the CPU alone.
+
     ## What to do
 
-    `torch.load(path, map_location="cpu", weights_only=True)`, then move the module.
+    `torch.load(path, map_location="cpu", weights_only=True)`, then move the module. Keep constants as buffers,
+    `self.register_buffer("table", table, persistent=False)`, and make tensors in forward with `device=x.device`.
 
     ## References
 
@@ -67,6 +76,17 @@ class DeviceLocation(Check):
                 'pass map_location, or assign=True where the module was built on "meta"',
                 one.expected,
                 one.actual,
+            )
+
+        for left in trip.behind:
+            name = left.key.rpartition(".")[2]
+            yield Finding(
+                self.name,
+                left.key,
+                f"it stays on the CPU when the module goes to {trip.leg.loaded_on}; forward raises at {left.actual}",
+                _FACTORY if name == "forward" else _ATTRIBUTE.format(name=name),
+                left.expected,
+                "cpu",
             )
 
     @staticmethod

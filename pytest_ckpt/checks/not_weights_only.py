@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
-from pytest_ckpt.checkpoint_file import PROTOCOL, is_module_class
+from pytest_ckpt.checkpoint_file import is_module_class
 from pytest_ckpt.checks import Case, Check, Stage
 from pytest_ckpt.findings import Finding
 
@@ -59,14 +59,6 @@ class NotWeightsOnly(Check):
         if any(map(is_module_class, trip.unsafe_globals)):
             return  # the whole module was pickled, which pickled-module reports
         for one in trip.unsafe_globals:
-            if one.startswith(PROTOCOL):
-                yield Finding(
-                    self.name,
-                    one,
-                    "torch.load(weights_only=True), the default since 2.6, refuses a file of this protocol",
-                    "torch.save(..., path) without pickle_protocol: the default, 2, is what torch.load reads",
-                )
-                continue
             yield Finding(
                 self.name,
                 one,

@@ -99,6 +99,15 @@ def open_file():
     return Net()
 
 
+def save_by_protocol(module: nn.Module, path: Path) -> None:
+    torch.save(module.state_dict(), path, pickle_protocol=4)
+
+
+@correct(save=save_by_protocol, **TRAINED)
+def another_pickle_protocol():
+    return Net()
+
+
 def save_safetensors(module: nn.Module, path: Path) -> None:
     save_file(module.state_dict(), path)
 
