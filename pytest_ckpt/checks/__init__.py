@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pytest_ckpt.compatibility.search.bench import Cause
     from pytest_ckpt.findings import Finding, Report
     from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Trip
@@ -33,6 +34,7 @@ class Stage(IntEnum):
     ISOLATION = 8
     STRICTNESS = 9
     TRAINING = 10
+    VERSIONS = 11
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,17 @@ class Check(ABC):
 
         Args:
             resumption: What was observed.
+
+        Returns:
+            Findings of this check's category.
+        """
+        return iter(())
+
+    def compared(self, cause: Cause) -> Iterator[Finding]:  # noqa: ARG002 -- for those that look at old checkpoints
+        """Report why a module of today with an old checkpoint gives other outputs.
+
+        Args:
+            cause: A change with which it gives the old ones, or what is most likely at fault.
 
         Returns:
             Findings of this check's category.

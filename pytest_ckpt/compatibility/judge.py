@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pytest_ckpt import registry
 from pytest_ckpt.checkpoint_file import tensors
 from pytest_ckpt.compare import bits_equal, entries
 from pytest_ckpt.compatibility.agreement import Agreement, rounding_errors
@@ -44,9 +45,12 @@ CATEGORIES = (
 )
 
 
-def _finding(cause: Cause, difference: str) -> Finding:
-    message = f"{cause.message} ({difference})"
-    return Finding(cause.category, cause.key, message, cause.hint, cause.expected, cause.actual)
+def _findings(cause: Cause, difference: str) -> Iterator[Finding]:
+    cause = replace(cause, message=f"{cause.message} ({difference})")
+    if cause.category == "semantics":
+        yield from registry.check("semantics").compared(cause)
+    else:
+        yield Finding(cause.category, cause.key, cause.message, cause.hint, cause.expected, cause.actual)
 
 
 class Judge:
@@ -120,7 +124,7 @@ class Judge:
             return
         bench, difference = Bench(module, self._call.runner, agreement), agreement.difference(actual)
         for cause in Differing(module, self._settings).causes(bench) or find_cause(bench, {}):
-            yield _finding(cause, str(difference))
+            yield from _findings(cause, str(difference))
 
     def _agrees(self, loaded: Attempt) -> bool:
         try:
@@ -246,7 +250,7 @@ class Judge:
         )
         for cause in causes or (() if known else differing.suspects() or landing.unexplained(difference)):
             if (cause.category, cause.key) not in known:
-                yield _finding(cause, difference)
+                yield from _findings(cause, difference)
 
     def _agrees_unrounded(
         self, module: nn.Module, agreement: Agreement, origins: Mapping[str, Origin], narrowed: list[str]

@@ -93,7 +93,7 @@ def test_passing_case_is_reported_by_no_check(name):
 
 @every_check
 def test_no_other_check_reports_the_failing_case(name, monkeypatch):
-    for method in ("run", "resumed"):
+    for method in ("run", "resumed", "compared"):
         monkeypatch.setattr(type(registry.check(name)), method, lambda _self, _seen: iter(()))
     report = run_case(name, "failing")
     assert report.ok, f"the case is no proof of {name}, others see it as well: {report.text()}"

@@ -1,0 +1,6 @@
+"""Sequence models."""
+
+from sequence_models.checkpoints import load, save
+from sequence_models.encoder import Encoder
+
+__all__ = ["Encoder", "load", "save"]
