@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: A fix may uncover another finding, or overlap with one; more rounds than this mean that two fixes undo each other.
 _ROUNDS = 10
 
+#: Characters of Python beyond which a file is data rather than code: Python's own parser needs 200 times as many bytes.
+_LARGEST = 4_000_000
+
 #: Comments are no remedy for a comment too many.
 _UNUSED_NOQA = "CKP001"
 
@@ -91,7 +94,7 @@ def check(job: Job) -> Report:
 def syntax_problem(path: str, data: bytes) -> Problem | None:
     """Say what keeps a file from being read, although no rule has to see it; None if nothing does."""
     try:
-        source = kind_of(path)(data)
+        source = _source(path, data)
         for piece in source.pieces:
             engine.parse(piece.text)
     except (UnreadableError, engine.SourceError) as error:
@@ -101,8 +104,24 @@ def syntax_problem(path: str, data: bytes) -> Problem | None:
     return next((_problem(path, error) for error in source.problems), None)
 
 
+def _source(path: str, data: bytes) -> Source:
+    """Decode a file.
+
+    Raises:
+        UnreadableError: It is no such source, or holds more Python than anybody wrote by hand.
+    """
+    source = kind_of(path)(data)
+    size = sum(len(piece.text) for piece in source.pieces)
+    if size > _LARGEST:
+        most = f"{_LARGEST / 1e6:.0f} MB"
+        raise UnreadableError(
+            f"holds {size / 1e6:.1f} MB of Python, and no more than {most} is linted; exclude the file"
+        )
+    return source
+
+
 def _check(job: Job) -> Report:
-    source = kind_of(job.path)(job.data)
+    source = _source(job.path, job.data)
     problems = [_problem(job.path, error) for error in source.problems]
     findings = _findings(source, job)
     before = source.texts() if findings else {}

@@ -66,7 +66,16 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     while stack:
         current = stack.pop()
         yield current
-        stack.extend(reversed(tuple(children(current))))
+        below: list[cst.CSTNode] = []
+        for name in syntax_fields(type(current)):  # `children` written out, for all rules walk every tree
+            value = getattr(current, name)
+            kind = type(value)
+            if kind is list or kind is tuple:
+                below += value
+            elif kind not in _PLAIN:
+                below.append(value)
+        below.reverse()
+        stack += below
 
 
 def dotted(node: cst.BaseExpression) -> str | None:

@@ -121,6 +121,33 @@ def test_a_file_that_cannot_be_opened_is_one_line(monkeypatch):
     assert "a.py:3:9: CKP301" in made.stdout
 
 
+@pytest.mark.parametrize("name", ["big.py", "big.md", "big.ipynb"])
+def test_a_file_of_data_is_one_line_and_the_rest_is_linted(name):
+    Path("a.py").write_text(FAULTY)
+    code = FAULTY + "x = 'filler filler filler filler filler'\n" * 120_000
+    half = len(code) // 2
+    cells = json.dumps(
+        {"cells": [{"cell_type": "code", "source": part} for part in (code[:half] + "'", "'" + code[half:])]}
+    )
+    Path(name).write_text({"big.py": code, "big.md": f"```python\n{code}```\n", "big.ipynb": cells}[name])
+
+    made = lint(".", "--output-format", "concise")
+
+    assert made.exit_code == 2
+    assert "a.py:3:9: CKP301" in made.stdout
+    assert made.stderr.count("\n") == 1
+    assert made.stderr.startswith(f"error: {name}: holds 4.")
+    assert made.stderr.endswith(" MB of Python, and no more than 4 MB is linted; exclude the file\n")
+
+
+def test_large_outputs_of_a_notebook_do_not_count():
+    output = {"output_type": "stream", "name": "stdout", "text": "x" * 5_000_000}
+    cell = {"cell_type": "code", "source": FAULTY, "outputs": [output]}
+    Path("n.ipynb").write_text(json.dumps({"cells": [cell]}))
+
+    assert [record["code"] for record in found()] == ["CKP301"]
+
+
 def test_a_defect_in_a_rule_is_one_line(monkeypatch):
     Path("a.py").write_text(FAULTY)
 
