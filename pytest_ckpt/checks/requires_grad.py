@@ -60,9 +60,8 @@ class RequiresGrad(Check):
             )
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:
-        return resumption.findings(
-            self.name, "save which parameters are frozen, and call requires_grad_(...) on {key} in load"
-        )
+        yield from resumption.save_findings(self.name, "requires_grad_(...) at the end of save, for {key}")
+        yield from resumption.findings(self.name, "save which parameters are frozen, and requires_grad_(...) in load")
 
     @staticmethod
     def failing() -> Case:

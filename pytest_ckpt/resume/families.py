@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _WORDS: dict[Family, frozenset[str]] = {
-    "ema": frozenset({"ema", "shadow", "averaged", "average", "averages", "avg", "swa", "polyak"}),
+    "ema": frozenset({"ema", "shadow", "averaged", "average", "averager", "averages", "avg", "swa", "polyak"}),
     "scheduler": frozenset({"scheduler", "schedulers", "sched", "lrscheduler", "schedule"}),
     "scaler": frozenset({"scaler", "gradscaler"}),
     "data": frozenset(
@@ -101,6 +101,8 @@ def family_of(value: Any, name: object, inherited: Family) -> Family:
     if inherited in {"ema", "scheduler", "scaler", "data"}:
         return inherited
     found = words(name) | (words(type(value).__name__) if hasattr(value, "__dict__") else frozenset())
+    if "exp" in found:
+        found -= {"avg"}  # exp_avg and exp_avg_sq are Adam's
     return next((family for family in _WORDS if found & _WORDS[family]), inherited)
 
 

@@ -71,18 +71,15 @@ def walk(run: Any, environment: Iterable[tuple[str, Any, Any, Via, Any]] = ()) -
 def snapshot(world: World) -> World:
     """Copy the values of all slots, so that they stay as they are while the run goes on."""
     copier = Copier(keep=world.nodes.values())
-    slots = {path: replace(slot, value=_copied(copier, slot)) for path, slot in world.slots.items()}
+    slots = {path: replace(slot, value=_copied(world, copier, slot)) for path, slot in world.slots.items()}
     return World(slots, world.nodes, world.names)
 
 
-def _copied(copier: Copier, slot: Slot) -> Any:
+def _copied(world: World, copier: Copier, slot: Slot) -> Any:
     if slot.kind in {"iterator", "reference", "held"}:
         return slot.value
-    if slot.kind in {"entry", "buffer", "value", "grad"} and isinstance(slot.value, torch.Tensor):
-        return Copier().copy(slot.value)  # it is a node itself, which the copier keeps
-    if slot.kind == "generator":
-        return Copier().copy(slot.value)
-    return copier.copy(slot.value)
+    is_node = id(slot.value) in world.names  # which the copier keeps
+    return Copier().copy(slot.value) if is_node else copier.copy(slot.value)
 
 
 class _Walker:
@@ -140,13 +137,13 @@ class _Walker:
 
     def mapping(self, attributes: Mapping[str, Any], path: str, family: Family, depth: int) -> None:
         """Visit the attributes of an object, models before optimizers, and these before what may refer to both."""
-        for name, value in sorted(attributes.items(), key=lambda item: _rank(item[1], item[0])):
+        for name, value in sorted(attributes.items(), key=_rank_of_item):
             inner = f"{path}.{name}" if path else name
             self.visit(value, inner, (path, name, "attribute"), family, depth + 1)
 
     def items(self, value: Mapping[Any, Any], path: str, family: Family, depth: int) -> None:
         """Visit the items of a mapping; a key that is an object of the run goes by its path."""
-        for key, item in sorted(value.items(), key=lambda item: _rank(item[1], str(item[0]))):
+        for key, item in sorted(value.items(), key=_rank_of_item):
             label = key if isinstance(key, _ATOMS) else self.world.names.get(id(key), key)
             if isinstance(label, (*_ATOMS, tuple)):
                 self.visit(item, f"{path}[{label!r}]", (path, key, "item"), family, depth + 1)
@@ -173,8 +170,10 @@ class _Walker:
     def function(self, value: Any, path: str, family: Family, depth: int) -> None:
         """Visit what a function is bound to: the variables of its closure, an object, arguments."""
         if isinstance(value, partial):
-            held = {"func": value.func, "args": value.args, "keywords": value.keywords}
-            self.mapping(held, path, family, depth)
+            names = getattr(getattr(value.func, "__code__", None), "co_varnames", ())
+            given = dict(zip(names, value.args, strict=False))
+            for name, item in sorted({"func": value.func, **given, **value.keywords}.items(), key=_rank_of_item):
+                self.visit(item, self.free(name, path), (path, name, "attribute"), family, depth + 1)
         elif isinstance(value, MethodType):
             self.mapping({"__self__": value.__self__}, path, family, depth)
         else:
@@ -268,6 +267,10 @@ def _rank(value: Any, name: str) -> tuple[int, bool, str]:
     elif isinstance(value, (FunctionType, MethodType, partial)):
         order = 6
     return order, name != "model", name
+
+
+def _rank_of_item(item: tuple[Any, Any]) -> tuple[int, bool, str]:
+    return _rank(item[1], str(item[0]))
 
 
 def _first_is_module(value: Any) -> bool:

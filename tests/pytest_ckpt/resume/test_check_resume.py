@@ -11,8 +11,8 @@ from pytest_ckpt import CheckpointError, check_resume
 from pytest_ckpt.compare import equal
 from pytest_ckpt.resume.slots import global_generators
 from tests.pytest_ckpt.trainings import Loop, state_faulty
-from tests.pytest_ckpt.trainings.correct import SystemRandomness
 from tests.pytest_ckpt.trainings.optimizers_faulty import AdamLost, SchedulerLost
+from tests.pytest_ckpt.trainings.sound import SystemRandomness
 
 
 def test_report_says_what_how_and_by_how_much():
