@@ -75,8 +75,8 @@ def _lost(  # noqa: PLR0913 -- the slot on every side
         category=_category(slot, expected, actual, fresh, scheduled=scheduled),
         key=_key(slot),
         what=_what(slot, expected, actual, saved, fresh),
-        expected=_described(expected),
-        actual=_described(actual),
+        expected="where it was when saved" if slot.kind == "generator" else _described(expected),
+        actual="elsewhere" if slot.kind == "generator" and actual is not None else _described(actual),
         part="" if root == slot.path else root,
         kind=slot.kind,
     )
@@ -171,8 +171,6 @@ def _described(slot: Slot | None) -> str:
         return ", ".join(map(shown, slot.value[:_FEW])) + (", …" if len(slot.value) > _FEW else "")
     if slot.kind == "iterator":
         return f"{type(slot.value).__name__} under way"
-    if slot.kind == "generator" and slot.family == "process":
-        return "its position"
     if isinstance(slot.value, Reference):
         return f"the run's {slot.value.path}"
     return describe(slot.value)
