@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_ckpt import formats as _formats
-from pytest_ckpt import legs, places, promises, registry
+from pytest_ckpt import legs, places, promises, ranks, registry
 from pytest_ckpt.call import Call, Mode
 from pytest_ckpt.checkpoint_file import tensors
 from pytest_ckpt.checks.device_location import DeviceLocation
@@ -184,7 +184,7 @@ class _Journey:
             for one in found:
                 self._findings.setdefault((one.category, one.key), one)
             return leg.result(reason)
-        trip, found, reason = _leg(places.given(self._call, _formats.get(leg.format).place), leg, self._checks)
+        trip, found, reason = _any_leg(self._call, leg, self._checks)
         if self._call.is_plain and trip.only_weights and trip.content is not None and not leg.simulated:
             self._plain[leg.format] = trip
         self._last = trip if trip.state or self._last is None else self._last
@@ -222,6 +222,16 @@ class _Journey:
     @cached_property
     def _simulation(self) -> Elsewhere:
         return simulate(self._call, self._last)
+
+
+def _any_leg(call: Call, leg: Leg, checks: Sequence[Check]) -> tuple[Trip, tuple[Finding, ...], str]:
+    written = _formats.get(leg.format)
+    counts = written.ranks
+    if counts is None:
+        return _leg(places.given(call, written.place), leg, checks)
+    with _folder() as folder:
+        trip = ranks.travel(call, leg, counts, folder)
+    return trip, () if trip.unfit else tuple(found for check in checks for found in check.run(trip)), trip.unfit
 
 
 def _leg(call: Call, leg: Leg, checks: Sequence[Check]) -> tuple[Trip, tuple[Finding, ...], str]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import ModuleType
 
 _PATIENCE = 60.0
 _LENGTH = 8
@@ -148,17 +149,27 @@ def _in_fork(question: Mapping[str, Any]) -> bytes:
     return answer or pickle.dumps({})
 
 
-def _answer(question: Mapping[str, Any]) -> bytes:
-    sys.path[:] = question["sys.path"]
+def imported(name: str, file: str) -> ModuleType:
+    """Import a Python module by its name, or from its file, as a test module of a folder that is no package.
+
+    Raises:
+        ImportError: Neither leads to it.
+    """
     try:
-        module = importlib.import_module(question["module"])
-    except ImportError:  # a test module of a folder that is no package
-        specification = importlib.util.spec_from_file_location(question["module"], question["file"])
+        return importlib.import_module(name)
+    except ImportError:
+        specification = importlib.util.spec_from_file_location(name, file)
         if specification is None or specification.loader is None:
             raise
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[question["module"]] = module
-        specification.loader.exec_module(module)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def _answer(question: Mapping[str, Any]) -> bytes:
+    sys.path[:] = question["sys.path"]
+    module = imported(question["module"], question["file"])
     found = dict(vars(module))
     for kind in [one for one in found.values() if isinstance(one, type) and one.__module__ == module.__name__]:
         found.update({f"{kind.__qualname__}.{name}": value for name, value in vars(kind).items()})

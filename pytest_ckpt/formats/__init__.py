@@ -57,6 +57,11 @@ class Format(ABC):
         """What a save and a load are given, one of `places.PLACES`."""
         return self.variant if self.variant in places.PLACES else places.PLACES[0]
 
+    @property
+    def ranks(self) -> tuple[int, int] | None:
+        """With how many ranks it is saved and loaded; None for this process alone."""
+        return None
+
     @abstractmethod
     def save(self, module: nn.Module, target: Any) -> None:
         """Write the module's state.
