@@ -463,6 +463,8 @@ class _Block:
         self._attributes = attributes
         self._nodes = list(own(body.body if isinstance(body, cst.FunctionDef) else body))
         self._order = {node: number for number, node in enumerate(self._nodes)}
+        self._bound: dict[str, list[tuple[int, cst.BaseExpression | bool | None]]] = {}
+        self._judged: dict[tuple[str, int], bool] = {}
         self._parameters = body.params if isinstance(body, cst.FunctionDef) else None
 
     def moves(self) -> Iterator[tuple[cst.Call, cst.BaseExpression]]:
@@ -538,14 +540,17 @@ class _Block:
         """Judge a name by what it was bound to last, or else by what is done with it."""
         import libcst as cst
 
-        bindings = [(order, shows) for order, shows in self._bindings(name) if order < place]
+        if name not in self._bound:
+            self._bound[name] = sorted(self._bindings(name), key=lambda binding: binding[0])
+        bindings = [(order, shows) for order, shows in self._bound[name] if order < place]
         if not bindings:
             return False
-        order, shows = max(bindings, key=lambda binding: binding[0])
-        proven = self._shows(shows, order) if isinstance(shows, cst.BaseExpression) else shows
-        if proven is not None:
-            return proven
-        return self._is_used_as_tensor(name, bindings)
+        order, shows = bindings[-1]
+        if (name, order) not in self._judged:
+            self._judged[name, order] = False  # what a name is bound to through itself shows nothing
+            proven = self._shows(shows, order) if isinstance(shows, cst.BaseExpression) else shows
+            self._judged[name, order] = self._is_used_as_tensor(name, bindings) if proven is None else proven
+        return self._judged[name, order]
 
     def _bindings(self, name: str) -> Iterator[tuple[int, cst.BaseExpression | bool | None]]:
         """Yield where a name is bound, to what, or whether that shows a tensor; None where it shows nothing."""

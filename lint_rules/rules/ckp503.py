@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lint_rules.evidence import Modules
     from lint_rules.names import Names, Scope
 
-_WRITTEN = re.compile(rb"= *(?:[\[{]\s*|\()(?:\"[^\"\n]*\": |'[^'\n]*': )?((?:torch\.)?(?:nn\.)?[A-Z]\w*)\(")
+_WRITTEN = re.compile(
+    rb"= *(?:(?:list|tuple)\()?(?:[\[{]{1,2}\s*|\()?(?:\"[^\"\n]*\": |'[^'\n]*': )?((?:torch\.)?(?:nn\.)?[A-Z]\w*)\("
+)
 _CALLED = re.compile(rb"= *\[\s*([a-z_]\w*)\(")
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
 _STORED = re.compile(rb"\] = ((?:torch\.)?(?:nn\.)?[A-Z]\w*)\(")
@@ -28,6 +30,8 @@ _HARMLESS = frozenset(
     for name in ("len", "enumerate", "zip", "reversed", "range", "iter", "print", "next", "isinstance")
 )
 _REGISTERING = frozenset({"add_module", "register_module", "setattr", "__setattr__"})
+#: What may register the layers of another object.
+_OUTSIDE = re.compile(r"regist|add_module|setattr|^(ModuleList|ModuleDict|Sequential)$|parameters$|add_param_group")
 _CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential"})
 _REPLACED = frozenset(
     {"parameters", "named_parameters", "state_dict", "named_children", "_apply", "children", "modules"}
@@ -38,8 +42,6 @@ def _may_hide_modules(data: bytes) -> bool:
     """Tell whether modules may be put into a plain container that becomes an attribute; cheap, and often wrong."""
     if b'"cells"' in data:  # a notebook's JSON breaks lines in its own way
         return True
-    if b"self.add_module(" in data:
-        return False
     return any(
         (target.startswith(b"self.") or _is_kept(target, data))
         and (written or _is_plain_there(target, data))
@@ -305,6 +307,39 @@ class UnregisteredSubmodules(Rule):
             why="a helper of the same file, and a base class between",
             lines=(15, 16, 17),
         ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, depth):
+                    super().__init__()
+                    self.blocks = self._make(depth)
+                    self.heads = list(nn.Linear(8, 1) for _ in range(depth))
+                    self.pairs = [[nn.Linear(8, 8), nn.ReLU()] for _ in range(depth)]
+
+                def _make(self, depth):
+                    blocks = []
+                    for _ in range(depth):
+                        blocks.append(nn.Linear(8, 8))
+                    return blocks
+
+
+            class Other(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.inner = nn.Linear(8, 8)
+                    self.add_module("outer", nn.Linear(8, 8))
+
+
+            class Runner:
+                def show(self, options):
+                    print(options.blocks, options.heads)
+            """,
+            why="what a method makes, a call of `list`, lists in a list; others that have nothing to do with it",
+            lines=(7, 8, 9),
+        ),
     )
     valid = (
         Example(
@@ -381,6 +416,19 @@ class UnregisteredSubmodules(Rule):
                     self.layers = nn.ModuleList(self.layers)
             """,
             why="the attribute becomes a ModuleList",
+        ),
+        Example(
+            """
+            from torch import nn
+
+            from layers import Adapter
+
+
+            class Linear(nn.Module, Adapter):
+                def add(self, name):
+                    self.adapters[name] = nn.Linear(2, 2)
+            """,
+            why="a container that a base class makes",
         ),
         Example(
             """
@@ -500,16 +548,28 @@ class UnregisteredSubmodules(Rule):
 
 
 def _touched_from_outside(tree: cst.Module) -> Iterator[str]:
-    """Name the attributes that methods read of other objects than their own: another class may register those."""
+    """Name the attributes of other objects that functions read which register something: those layers perhaps."""
     import libcst as cst
 
     from lint_rules.tree import walk
 
-    for definition in walk(tree):
-        if isinstance(definition, cst.ClassDef):
-            for node in walk(definition.body):
+    for function in walk(tree):
+        if isinstance(function, cst.FunctionDef):
+            read: set[str] = set()
+            registers = False
+            for node in walk(function.body):
                 if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value != "self":
-                    yield node.attr.value
+                    read.add(node.attr.value)
+                elif isinstance(node, cst.Call):
+                    registers = registers or _OUTSIDE.search(_last_name(node.func)) is not None
+            if registers:
+                yield from read
+
+
+def _last_name(node: cst.BaseExpression) -> str:
+    import libcst as cst
+
+    return node.attr.value if isinstance(node, cst.Attribute) else node.value if isinstance(node, cst.Name) else ""
 
 
 @dataclass(slots=True)
@@ -553,9 +613,11 @@ class _Class:
             self._registers = self._registers or self._registers_itself(method)
         if self._registers:
             return
+        helpers = {method.name.value: method for method in self._methods}
         for method in self._methods:
-            _Method(method, self._modules, self._names.scope(method), self._names, self._attributes).read()
-        yield from (each for each in self._attributes.values() if each.plain and not each.given and each.places)
+            _Method(method, self._modules, self._names, self._attributes, helpers).read()
+        made = (each for each in self._attributes.values() if each.values)
+        yield from (each for each in made if each.plain and not each.given and each.places)
 
     @staticmethod
     def _registers_itself(method: cst.FunctionDef) -> bool:
@@ -581,13 +643,14 @@ class _Method:
         self,
         method: cst.FunctionDef,
         modules: Modules,
-        scope: Scope,
         names: Names,
         attributes: dict[str, _Container],
+        helpers: dict[str, cst.FunctionDef],
     ) -> None:
+        self._helpers = helpers
         self._method = method
         self._modules = modules
-        self._scope = scope
+        self._scope = names.scope(method)
         self._names = names
         self._attributes = attributes
         self._locals: dict[str, _Container] = {}
@@ -655,10 +718,38 @@ class _Method:
             container.text_keys &= local.text_keys
             if local.places:
                 container.places.append(statement)
+        elif self._is_made_by_method(value):
+            container.places.append(statement)
         elif not _is_plain(value):
             container.plain = False
         elif any(map(self._makes, _elements(value))):
             container.places.append(statement)
+
+    def _is_made_by_method(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a method of the class makes a plain list of layers, and gives it back."""
+        import libcst as cst
+
+        from lint_rules.evidence import returned
+
+        if not isinstance(value, cst.Call) or not isinstance(value.func, cst.Attribute):
+            return False
+        name = self._attribute(value.func)
+        method = self._helpers.get(name or "")
+        if method is None or method is self._method:
+            return False
+        given = list(returned(method))
+        names = {each.value for each in given if isinstance(each, cst.Name)}
+        if len(given) != 1 or not names:
+            return False
+        helper = _Method(method, self._modules, self._names, {}, {})
+        helper.read()
+        made = helper.local(names.pop())
+        return made is not None and made.plain and not made.given and bool(made.places)
+
+    def local(self, name: str) -> _Container | None:
+        """Give what the method keeps under a local name, if that is a plain container."""
+        found = self._locals.get(name)
+        return found if found is not None and found.values and all(map(_is_plain, found.values)) else None
 
     def _added(self, target: cst.BaseExpression, value: cst.BaseExpression, statement: cst.CSTNode) -> None:
         container = self._container(target)
@@ -706,23 +797,32 @@ def _is_plain(node: cst.BaseExpression) -> bool:
     from lint_rules.tree import dotted
 
     if isinstance(node, cst.Call):
-        return dotted(node.func) in {"list", "dict", "tuple"} and not node.args
+        return dotted(node.func) in {"list", "dict", "tuple"} and all(
+            arg.keyword is not None
+            or isinstance(arg.value, (cst.GeneratorExp, cst.List, cst.Tuple, cst.Dict, cst.ListComp))
+            for arg in node.args
+        )
     if isinstance(node, cst.Name):
         return node.value == "None"
     return isinstance(node, (cst.List, cst.Tuple, cst.Dict, cst.ListComp, cst.DictComp))
 
 
 def _elements(node: cst.BaseExpression) -> list[cst.BaseExpression]:
-    """Give what a written container holds."""
+    """Give what a written container holds, containers inside taken apart."""
     import libcst as cst
 
+    if isinstance(node, cst.Call):
+        parts = [arg.value for arg in node.args] if _is_plain(node) else []
+        return [each for part in parts for each in (_elements(part) or [part])]
     if isinstance(node, (cst.List, cst.Tuple)):
-        return [element.value for element in node.elements if isinstance(element, cst.Element)]
-    if isinstance(node, cst.Dict):
-        return [element.value for element in node.elements if isinstance(element, cst.DictElement)]
-    if isinstance(node, cst.ListComp):
-        return [node.elt]
-    return [node.value] if isinstance(node, cst.DictComp) else []
+        held = [element.value for element in node.elements if isinstance(element, cst.Element)]
+    elif isinstance(node, cst.Dict):
+        held = [element.value for element in node.elements if isinstance(element, cst.DictElement)]
+    elif isinstance(node, (cst.ListComp, cst.GeneratorExp)):
+        held = [node.elt]
+    else:
+        held = [node.value] if isinstance(node, cst.DictComp) else []
+    return [each for value in held for each in (value, *(_elements(value) if _is_plain(value) else []))]
 
 
 def _fix(attribute: _Container, context: Context) -> Fix | None:
@@ -738,11 +838,26 @@ def _fix(attribute: _Container, context: Context) -> Fix | None:
     if isinstance(value, cst.Dict):
         keys = [element.key if isinstance(element, cst.DictElement) else None for element in value.elements]
         attribute.text_keys &= all(key is not None and text_of(key) is not None for key in keys)
-    if isinstance(value, cst.Tuple) or (keyed and (not attribute.text_keys or isinstance(value, cst.DictComp))):
+    if (
+        isinstance(value, cst.Tuple)
+        or _is_nested(value)
+        or (keyed and (not attribute.text_keys or isinstance(value, cst.DictComp)))
+    ):
         return None
     nn, imports = _nn(context, attribute.scope)
     before = f"{nn}.ModuleDict(" if keyed else f"{nn}.ModuleList("
     return Fix(context.wrap(value, before, ")"), safe=False, imports=imports)
+
+
+def _is_nested(value: cst.BaseExpression) -> bool:
+    """Tell whether a container is no list or dict of layers but something that holds such."""
+    import libcst as cst
+
+    if isinstance(value, cst.Call):
+        return bool(value.args)
+    return any(
+        isinstance(each, (cst.List, cst.Tuple, cst.Dict, cst.ListComp, cst.DictComp)) for each in _elements(value)
+    )
 
 
 def _is_dict(call: cst.Call) -> bool:
