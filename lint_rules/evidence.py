@@ -76,6 +76,10 @@ class Modules:
         definition = self.definition(node, scope)
         return isinstance(definition, cst.ClassDef) and self.is_module(definition)
 
+    def is_type(self, annotation: cst.BaseExpression, scope: Scope) -> bool:
+        """Tell whether an annotation admits nothing but modules."""
+        return self._is_base(annotation, scope)
+
     def definition(self, node: cst.BaseExpression, scope: Scope) -> cst.ClassDef | cst.FunctionDef | None:
         """Find the class or function of the file that a name stands for; None where it is not certain."""
         if not isinstance(node, cst.Name):

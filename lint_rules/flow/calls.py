@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _SHALLOW = frozenset({"builtins.dict", "collections.OrderedDict", "copy.copy"})
+_NO_MODULES = re.compile(r"Parameter$|Buffer$|\.utils\.")  # classes of torch.nn whose instances are none
 _STATE_METHODS = frozenset({"state_dict", "buffers", "named_buffers"})
 _MODE_METHODS = frozenset({"eval", "train", *knowledge.RETURNS_SELF})
 
@@ -100,7 +102,7 @@ class Calls(Functions):
         if knowledge.WRAPPERS.match(name) and arguments:
             self._modules |= arguments[0]
             return arguments[0]
-        if name.startswith("torch.nn.") and name.rpartition(".")[2][:1].isupper():
+        if name.startswith("torch.nn.") and name.rpartition(".")[2][:1].isupper() and not _NO_MODULES.search(name):
             (made,) = self._create(node, frame, Made(Kind.MODULE, Training.DEFAULT, name))
             self._state.set_attribute(made, ITEM, frozenset().union(*arguments))
             return frozenset({made})
@@ -117,7 +119,9 @@ class Calls(Functions):
 
     def _torch_save(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
         """Note whether a whole module is saved in another mode than it was made in: loading gives that mode back."""
-        modules = [thing for thing in (arguments[0] if arguments else ()) if thing in self._modules]
+        given = arguments[0] if arguments else NOTHING
+        self.saved.setdefault(node, set()).update(self._contents(given) - given)
+        modules = [thing for thing in given if thing in self._modules]
         if any(mode.training is not Training.DEFAULT for thing in modules for mode in self._modes(thing)):
             self._pickled = Training.UNKNOWN
         return self._make(node, frame)

@@ -96,6 +96,7 @@ class Machine(ABC):
         self.evaluated: set[Thing] = set()
         self.held: set[Thing] = set()
         self.stepped: dict[Thing, int] = {}
+        self.saved: dict[cst.Call, set[Thing]] = {}
         self.aliased: dict[cst.Call, None] = {}
         self.copies: dict[Thing, Thing] = {}
         self.teaches = False

@@ -32,6 +32,7 @@ class Flow(Statements):
         evaluated: Objects that were put into evaluation mode anywhere.
         stepped: For each module, when a training step last changed its weights.
         aliased: Calls of `state_dict()` whose result is used after such a step.
+        saved: For each call of `torch.save`, what the containers that it saves hold.
         copies: For each copy, what it was copied from.
         held: Objects kept as attributes of a module of this file, whose own eval() reaches them.
         teaches: Whether anything in the file trains a module, beyond putting it into training mode.

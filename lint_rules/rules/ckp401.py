@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from lint_rules.objects import Thing
 
 _SAVE = ("torch.save", "torch.serialization.save")
-_SAVED = re.compile(rb"\bsave\(\s*(?:obj\s*=\s*)?([A-Za-z_][\w.]*)(?:\([^()\n]*\))?\s*,")
-_PROVING = rb"\b%s(?:\.module)?\.(?:parameters|named_\w+|register_forward_hook|eval|train)\("
-_MADE = rb"\b%s\s*(?::[^=\n]*)?=[^=\n]*(?:\b[A-Z]\w*\(|\bnn\.|models\.|create_model\(|deepcopy\()"
-_PASSED = rb"def \w+\([^)]*\b%s\b"
+_SAVED = re.compile(rb"\bsave\w*\(\s*(?:obj\s*=\s*)?(?:([A-Za-z_][\w.]*)[^,\n]*,|[{\[])")
+_STATE = re.compile(rb"(?i)(?:state|dict|ckpt|checkpoint|args|data|opt\w*|config)s?$|_(?:sd|loss|acc)$")
+#: What shows that there is a module somewhere.
+_MODULES = re.compile(
+    rb"\bnn\b|models\.|Module\b|\.(?:named_)?parameters\(|from_pretrained\(|hub\.load\(|create_model\(|\.eval\("
+)
 #: Methods that only a module has.
 _PROOF = frozenset(
     {"parameters", "named_parameters", "named_modules", "named_children", "named_buffers", "register_forward_hook"}
 )
 _FACTORIES = re.compile(
-    r"torchvision\.models\.(\w+\.)*[a-z]\w*$|timm\.(models\.)?create_model$|segmentation_models_pytorch\.\w+$"
+    r"torchvision\.models\.(\w+\.)*[a-z]\w*$|torch\.hub\.load$|timm\.(models\.)?create_model$|segmentation_models_pytorch\.\w+$"
     r"|transformers\.\w*(Model|For[A-Z])\w*\.from_(pretrained|config)$|efficientnet_pytorch\.\w+\.from_(pretrained|name)$"
 )
 _WRAPPERS = re.compile(r"torch\.nn\.(parallel\.)?(DataParallel|DistributedDataParallel)$")
@@ -35,15 +37,11 @@ _MEMORY = frozenset({"io.BytesIO", "BytesIO"})
 
 
 def _may_save_module(data: bytes) -> bool:
-    """Tell whether something that is saved by name may be a module; cheap, and often wrong."""
-    saved = {found[1].removesuffix(b".module").rpartition(b".")[2] for found in _SAVED.finditer(data)}
-    return any(
-        name == b"self"
-        or re.search(_PROVING % name, data) is not None
-        or re.search(_MADE % name, data) is not None
-        or (b".parameters(" in data and re.search(_PASSED % name, data) is not None)
-        for name in saved
-    )
+    """Tell whether something that is saved by name, or in a written container, may be a module; often wrong."""
+    if _MODULES.search(data) is None:
+        return False
+    names = (found[1] for found in _SAVED.finditer(data))
+    return b" save as " in data or any(name is None or not _STATE.search(name) for name in names)
 
 
 class SaveWholeModule(Rule):
@@ -51,9 +49,10 @@ class SaveWholeModule(Rule):
 
     ## What it does
 
-    Reports `torch.save(model, ...)` where `model` is a module for certain: an instance of a module class, made by a
-    known factory, something whose `parameters()` the file asks for, or which it puts into both modes. A name such as
-    `best_model` proves nothing: it may hold a state. Saving into memory is left alone.
+    Reports `torch.save(model, ...)` where `model` is a module for certain: an instance of a module class, annotated as
+    one, made by a known factory, something whose `parameters()` the file asks for, or which it puts into both modes;
+    also such a module in a dict or list that is written into the call. A name such as `best_model` proves nothing: it
+    may hold a state. Saving into memory is left alone.
 
     ## Why is this bad
 
@@ -207,6 +206,43 @@ class SaveWholeModule(Rule):
             why="it is put into both modes",
             lines=(11,),
         ),
+        Example(
+            """
+            import copy
+
+            import torch
+            from torch import nn
+            from torch import save as write
+            from transformers import AutoModelForCausalLM
+
+            from networks import Net
+
+
+            class Average:
+                def __init__(self, model):
+                    self.model = copy.deepcopy(model)
+                    for weight in self.model.parameters():
+                        weight.requires_grad_(False)
+
+                def save(self, path):
+                    torch.save(self.model, path)
+
+
+            def export(encoder: nn.Module, path):
+                torch.save(encoder, path)
+
+
+            language = AutoModelForCausalLM.from_pretrained("gpt2")
+            write(language, "language.pt")
+            hub = torch.hub.load("pytorch/vision", "resnet18")
+            torch.save(hub.cpu(), "hub.pt")
+            for number, net in enumerate([nn.Linear(2, 2), nn.Linear(2, 2)]):
+                torch.save(net, f"{number}.pt")
+            torch.save({"net": net, "epoch": 3}, "checkpoint.pt")
+            """,
+            why="a copy, an annotation, known factories, a list, and inside a dict",
+            lines=(18, 22, 26, 28, 30, 31),
+        ),
     )
     valid = (
         Example(
@@ -308,6 +344,8 @@ class SaveWholeModule(Rule):
             save(model, "model.pt")
             torch.save(model(torch.zeros(1, 2)), "output.pt")
             torch.save(model.weight, "weight.pt")
+            torch.save(torch.nn.Parameter(torch.zeros(2)), "parameter.pt")
+            torch.save({"output": model(torch.zeros(1, 2)), "state": model.state_dict()}, "both.pt")
             """,
             why="another function, an output, a weight",
         ),
@@ -330,16 +368,21 @@ class SaveWholeModule(Rule):
         saves = [call for call in flow.calls.values() if context.names.resolve(call.node.func, call.scope) in _SAVE]
         if not saves:
             return
-        proof = _Proof(context, Modules(context.tree, context.names))
+        modules = Modules(context.tree, context.names)
+        proof = _Proof(context, modules)
+        annotated = set(_annotated(context, modules))
         for call in saves:
             at = _saved(call.node)
-            if at is not None and proof.all_modules(call.arguments[at]) and not _into_memory(call):
+            if at is None or _into_memory(call):
+                continue
+            whole = proof.all_modules(call.arguments[at]) or _is_annotated(call, at, annotated)
+            if whole or proof.holds_module(call, at):
                 yield context.finding(
                     self,
                     call.node,
                     "the file will hold a pickle of the whole module and load only with exactly this class; "
                     "save its `state_dict()`",
-                    _fix(call.node.args[at].value, context),
+                    _fix(call.node.args[at].value, context) if whole else None,
                 )
 
 
@@ -364,6 +407,13 @@ class _Proof:
                 self._asked |= call.arguments[0]
         self._asked |= switched["train"] & switched["eval"]
 
+    def holds_module(self, call: Call, at: int) -> bool:
+        """Tell whether a dict or list that is written into the call has a module in it for certain."""
+        import libcst as cst
+
+        written = isinstance(call.node.args[at].value, (cst.Dict, cst.List, cst.Tuple))
+        return written and any(map(self._is_module, self._flow.saved.get(call.node, ())))
+
     def all_modules(self, things: set[Thing]) -> bool:
         """Tell whether everything that a value may be is a module; it may be None besides."""
         from lint_rules.objects import Kind
@@ -382,12 +432,37 @@ class _Proof:
             asked = thing in self._asked and not any(self._flow.defines(thing, method) for method in _PROOF)
             return asked and thing.kind is Kind.MODULE
         if thing in self._flow.copies:
-            return self._is_module(self._flow.copies[thing])
+            return thing in self._asked or self._is_module(self._flow.copies[thing])
         if thing.kind is Kind.MODULE:
             return True
         if thing.kind not in {Kind.UNKNOWN, Kind.LOADED}:
             return False
         return thing in self._asked or _FACTORIES.match(thing.made_by) is not None
+
+
+def _annotated(context: Context, modules: Modules) -> Iterator[tuple[int, str]]:
+    """Yield the parameters that are annotated as modules: the function's scope, and the name."""
+    import libcst as cst
+
+    from lint_rules.tree import walk
+
+    for function in walk(context.tree):
+        if isinstance(function, cst.FunctionDef):
+            scope = context.names.scope(function)
+            for param in (*function.params.params, *function.params.kwonly_params):
+                name, annotation = param.name.value, param.annotation
+                again = scope.bindings.get(name) != [None]
+                if annotation is not None and not again and modules.is_type(annotation.annotation, scope):
+                    yield id(scope), name
+
+
+def _is_annotated(call: Call, at: int, annotated: set[tuple[int, str]]) -> bool:
+    import libcst as cst
+
+    value = call.node.args[at].value
+    if not isinstance(value, cst.Name):
+        return False
+    return (id(call.scope.owner(value.value)), value.value) in annotated
 
 
 def _saved(call: cst.Call) -> int | None:

@@ -25,6 +25,7 @@ _SAVES = re.compile(r"(^|[._])(save|dump)(_|$)|save$|^save|checkpoint", re.IGNOR
 _WRAPS = re.compile(rb"DataParallel\(|\bDDP\(|torch\.compile\(|DataParallel as ")
 _STRIPS = re.compile(
     rb"[\"'](?:module|_orig_mod)\.?[\"']|consume_prefix_in_state_dict_if_present|\bunwrap_model\b|de_parallel"
+    rb"|\[7:\]|\[10:\]"
 )
 
 
@@ -162,6 +163,22 @@ class SaveWrappedModule(Rule):
             why="an attribute, kept under a name first",
             lines=(12,),
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net, train
+
+            model = nn.DataParallel(Net())
+            optimizer = torch.optim.Adam(model.module.parameters())
+            memory = model.module.initial_state(4)
+            train(model, optimizer, memory)
+            torch.save(model.state_dict(), "model.pt")
+            """,
+            why="of the module inside only the parameters are used",
+            lines=(10,),
+        ),
     )
     valid = (
         Example(
@@ -237,6 +254,20 @@ class SaveWrappedModule(Rule):
             """,
             why="the prefix is stripped",
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+            model = nn.DataParallel(Net())
+            torch.save(model.state_dict(), "a.pt")
+            loaded = torch.load("a.pt", weights_only=True)
+            Net().load_state_dict({name[7:]: value for name, value in loaded.items()})
+            """,
+            why="the prefix is cut off by its length",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -252,6 +283,8 @@ class SaveWrappedModule(Rule):
 
         from lint_rules.tree import walk
 
+        if _STRIPS.search(context.text(None).encode()):
+            return
         loads = any(
             isinstance(node, cst.Attribute) and node.attr.value == "load_state_dict" for node in walk(context.tree)
         )
@@ -302,8 +335,8 @@ class _Wrapped:
         for node in self._order:
             if isinstance(node, cst.FunctionDef):
                 self._read(node.body, context.names.scope(node), always=True)
-            elif isinstance(node, cst.Attribute) and node.attr.value in {"module", "_orig_mod"}:
-                self._unwrapped.add(_spelled(node.value))
+            else:
+                self._unwrapped |= set(_unwrapped(node))
         self._read(context.tree, context.names.module, always=True)
 
     def binding(self, receiver: str, call: cst.Call, scope: Scope) -> _Wrap | None:
@@ -369,6 +402,22 @@ class _Wrapped:
         if not isinstance(value, cst.Call) or not isinstance(value.func, cst.Attribute):
             return False
         return value.func.attr.value in _KEEPS and _spelled(value.func.value) == receiver
+
+
+def _unwrapped(node: cst.CSTNode) -> Iterator[str]:
+    """Name what some code takes the wrapped module of: to save it, to keep it, or to choose between the two."""
+    import libcst as cst
+
+    values: list[cst.BaseExpression] = []
+    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "state_dict":
+        values = [node.func.value]
+    elif isinstance(node, (cst.Assign, cst.AnnAssign, cst.Return, cst.Arg)) and node.value is not None:
+        values = [node.value]
+    elif isinstance(node, cst.IfExp):
+        values = [node.body, node.orelse]
+    for value in values:
+        if isinstance(value, cst.Attribute) and value.attr.value in {"module", "_orig_mod"}:
+            yield _spelled(value.value)
 
 
 def _saved_states(body: cst.FunctionDef | cst.Module) -> Iterator[tuple[cst.Call, str]]:
