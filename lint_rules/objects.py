@@ -174,7 +174,7 @@ class Frame:
         called: Whether a call of this file opened it, so that parameters left out have their defaults.
         returned: What it returned so far, with the state at that point.
         nested: Functions defined in it.
-        loops: For each loop being followed the states that left it by `break` or went on by `continue`.
+        loops: For each loop being followed the states that left it by `break` or went on by `continue`, and which.
     """
 
     number: int
@@ -184,7 +184,7 @@ class Frame:
     called: bool = True
     returned: list[tuple[Values, State]] = field(default_factory=list)
     nested: list[Thing] = field(default_factory=list)
-    loops: list[list[State]] = field(default_factory=list)
+    loops: list[list[tuple[bool, State]]] = field(default_factory=list)
 
 
 def contradicts(mode: Mode, facts: frozenset[Fact]) -> bool:

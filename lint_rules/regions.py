@@ -151,10 +151,28 @@ def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> N
             home.shared |= {_last_name(target) or "" for target in node.targets}
         elif isinstance(node, ast.Global):
             inside[node.lineno].words.add("global")
+    for home, stored, place in _stored(tree, inside):
+        if home.shared & stored:
+            home.shared.add(place)
     for function in reversed(functions):
         if function.outer is not None:
             function.outer.words |= function.words
             function.outer.shared |= function.shared
+
+
+def _stored(tree: ast.Module, inside: Sequence[_Function]) -> Iterator[tuple[_Function, set[str], str]]:
+    """Yield what may be put where: `self.models[key] = model`, `self.model = model`, `models.append(model)`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+            stored, places = [node.value], node.targets
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
+            stored, places = [each for each in node.args if isinstance(each, ast.Name)], [node.func.value]
+        else:
+            continue
+        for place in places:
+            name = _last_name(place.value if isinstance(place, ast.Subscript) else place)
+            if name and node.lineno < len(inside):
+                yield inside[node.lineno], {each.id for each in stored}, name
 
 
 def _mentions(node: ast.AST, names: Collection[str]) -> bool:

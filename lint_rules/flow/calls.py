@@ -72,6 +72,8 @@ class Calls(Functions):
             self._stepped(trained)
         if not self._neutral(name):
             self._escape(given)
+        if function.owner is not None and function.owner.kind is Kind.INSTANCE:  # by a base class elsewhere
+            self._escape(site.receivers & {function.owner})
         modules = any(self._is_followed(thing) for thing in self._reach(given))
         birth = Training.DEFAULT
         if knowledge.EVALUATED.search(name) or (modules and not last[:1].isupper()):
@@ -136,6 +138,12 @@ class Calls(Functions):
         positional = [arg for arg in node.args if not arg.keyword]
         return self._items(arguments[0], node, frame) if len(positional) == 1 else None
 
+    def _map(self, node: cst.Call, arguments: list[Values], _frame: Frame) -> None:
+        """Run a module on each of several inputs; any other function is left to what is known of `map`."""
+        for thing in arguments[0] if arguments else ():
+            if self._is_followed(thing):
+                self._use(thing, node)
+
     def _enumerate(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
         return self._collection(node, frame, self._items(arguments[0], node, frame), paired=True) if arguments else None
 
@@ -183,6 +191,7 @@ class Calls(Functions):
         **dict.fromkeys(knowledge.EXITS, _exit),
         **dict.fromkeys(("torch.autograd.backward", "torch.autograd.grad"), _gradients),
         "builtins.enumerate": _enumerate,
+        "builtins.map": _map,
         "builtins.zip": _zip,
         "torch.nn.Module.eval": _module_method,
         "torch.nn.Module.train": _module_method,

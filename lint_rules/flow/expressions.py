@@ -85,17 +85,33 @@ class Expressions(Calls):
             method = self._methods(base.definition).get(name)
             if method is not None:
                 return self._method(base, method, frame)
-            text = self._class_text(base.definition, name)
-            if text is not None:
-                return text
+            values = self._class_value(base.definition, name)
+            if values is not None:
+                return values
         return frozenset({self._part(base, name)})
 
-    def _class_text(self, definition: cst.ClassDef, name: str) -> Values | None:
-        """Give a text that a class of this file sets for its instances and that nothing sets again."""
+    def _class_value(self, definition: cst.ClassDef, name: str) -> Values | None:
+        """Give what a class of this file sets for its instances and nothing sets again."""
         values = self._state.variable(self._top.number, definition.name.value) or NOTHING
         found: Values = frozenset().union(*(self._state.attribute(each, name) or NOTHING for each in values))
         again = name in self._names.assigned_attributes
-        return found if all_are(found, Kind.TEXT) and not again else None
+        return found if found and not again else None
+
+    def _inherited(self, node: cst.Call, frame: Frame) -> Values:
+        """Give the method of a base class of this file that `super().method(...)` calls."""
+        function = frame.function
+        if not isinstance(node.func, cst.Attribute) or not isinstance(node.func.value, cst.Call):
+            return NOTHING
+        if self._names.resolve(node.func.value.func, frame.scope) != "builtins.super":
+            return NOTHING
+        if not isinstance(function, cst.FunctionDef) or not function.params.params:
+            return NOTHING
+        found: Values = NOTHING
+        for me in self._state.variable(frame.number, function.params.params[0].name.value) or NOTHING:
+            method = self._method_above(me.definition, function, node.func.attr.value)
+            if method is not None:
+                found |= self._method(me, method, frame)
+        return found
 
     def _method(self, base: Thing, method: cst.FunctionDef, frame: Frame) -> Values:
         marks = {dotted(decorator.decorator) for decorator in method.decorators}
@@ -238,6 +254,8 @@ class Expressions(Calls):
             receivers = self._value(node.func.value, frame)
         arguments = [self._value(arg.value, frame) for arg in node.args]
         self._record(node, frame, receivers, arguments)
+        if above := self._inherited(node, frame):
+            return self._apply(above, Site(node, frame, receivers, arguments))
         if name is not None:
             values = self._known(name, node, arguments, frame)
             if values is not None:

@@ -192,6 +192,19 @@ class Functions(Conditions):
                 found[statement.name.value] = statement
         return found
 
+    def _method_above(
+        self, definition: object, method: cst.FunctionDef, name: str, seen: tuple[object, ...] = ()
+    ) -> cst.FunctionDef | None:
+        """Find a method in the bases of the class that another method stands in, a class or one of its bases."""
+        if not isinstance(definition, cst.ClassDef) or definition in seen:
+            return None
+        parents = [parent for base in definition.bases if (parent := self._local_class(base.value)) is not None]
+        if method in definition.body.body:
+            found = (self._methods(parent).get(name) for parent in parents)
+        else:
+            found = (self._method_above(parent, method, name, (*seen, definition)) for parent in parents)
+        return next((each for each in found if each is not None), None)
+
     def _local_class(self, node: cst.BaseExpression) -> cst.ClassDef | None:
         if not isinstance(node, cst.Name):
             return None

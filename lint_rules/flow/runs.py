@@ -8,11 +8,11 @@ import libcst as cst
 
 from lint_rules.flow.machine import ExhaustedError
 from lint_rules.flow.statements import Statements
-from lint_rules.objects import Kind, State, Thing, Training
+from lint_rules.objects import Kind, State, Thing, Training, Values
 from lint_rules.tree import children, dotted, method_of, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lint_rules.names import Names
 
@@ -80,7 +80,7 @@ class Flow(Statements):
             if function not in self._entered:
                 self._start(after)
                 self._enter_alone(function, None)
-                names = self._loaded_globals()
+                names = self._loaded_names(self._state.variables.get(self._top.number, {}))
                 if names:
                     self._state.live = True
                     loaded.append((function, self._state, names))
@@ -90,13 +90,12 @@ class Flow(Statements):
                     self._start(state)
                     self._enter_alone(function, None)
 
-    def _loaded_globals(self) -> frozenset[str]:
-        """Name the variables of the module through which something can be reached that this run has loaded."""
+    def _loaded_names(self, variables: Mapping[str, Values]) -> frozenset[str]:
+        """Name the variables or attributes through which something can be reached that this run has loaded."""
         new = {thing for thing, modes in self._state.modes.items() if any(m.load and m.run == self._run for m in modes)}
-        if not new:
-            return frozenset()
-        variables = self._state.variables.get(self._top.number, {})
-        return frozenset(name for name, values in variables.items() if new & self._reach(values))
+        return (
+            frozenset(name for name, values in variables.items() if new & self._reach(values)) if new else frozenset()
+        )
 
     def _run_class(self, definition: cst.ClassDef, after: State) -> None:
         """Run the methods of a class that nothing has called: each after `__init__`, and each after one that loads."""
@@ -112,19 +111,18 @@ class Flow(Statements):
             self._enter_alone(init, me)
         built = self._state
         built.live = True
-        loaded: list[tuple[cst.FunctionDef, State]] = []
+        loaded: list[tuple[cst.FunctionDef, State, frozenset[str]]] = []
         called = frozenset().union(*(_attributes(method) for method in left))
         for method in sorted(left, key=lambda each: each.name.value in called):
-            loads = kind is Kind.INSTANCE and bool(_loaded_attributes(method))
-            if method in self._entered and not loads:
+            if method in self._entered and not (kind is Kind.INSTANCE and _loads(method)):
                 continue
             self._start(built)
             self._enter_alone(method, me)
-            if loads:
+            attributes = self._loaded_names(self._state.attributes.get(me, {}))
+            if kind is Kind.INSTANCE and attributes:
                 self._state.live = True
-                loaded.append((method, self._state))
-        for loader, state in loaded[:_LOADERS]:
-            attributes = _loaded_attributes(loader)
+                loaded.append((method, self._state, attributes))
+        for loader, state, attributes in loaded[:_LOADERS]:
             for method in left:
                 if method is not loader and attributes & _attributes(method):
                     self._start(state)
@@ -138,11 +136,9 @@ class Flow(Statements):
         self._enter(owner, function, (), {}, ("alone", function))
 
 
-def _loaded_attributes(method: cst.FunctionDef) -> frozenset[str]:
-    """Name the attributes that a method loads something into."""
-    calls = [node for node in walk(method.body) if isinstance(node, cst.Call) and method_of(node) == "load_state_dict"]
-    receivers = [node.func.value for node in calls if isinstance(node.func, cst.Attribute)]
-    return frozenset(node.attr.value for node in receivers if isinstance(node, cst.Attribute))
+def _loads(method: cst.FunctionDef) -> bool:
+    """Tell whether a method loads a state."""
+    return any(isinstance(node, cst.Call) and method_of(node) == "load_state_dict" for node in walk(method.body))
 
 
 def _mentioned(function: cst.FunctionDef) -> frozenset[str]:

@@ -111,9 +111,9 @@ class Statements(Expressions):
             self._value(node.exc, frame)
         self._state.live = False
 
-    def _leave_loop(self, _node: cst.Break | cst.Continue, frame: Frame) -> None:
+    def _leave_loop(self, node: cst.Break | cst.Continue, frame: Frame) -> None:
         if frame.loops:
-            frame.loops[-1].append(self._state.copy())
+            frame.loops[-1].append((isinstance(node, cst.Break), self._state.copy()))
         self._state.live = False
 
     def _if(self, node: cst.If, frame: Frame) -> None:
@@ -160,7 +160,7 @@ class Statements(Expressions):
     def _loop(self, node: cst.For | cst.While, frame: Frame, head: Callable[[], object]) -> None:
         """Follow a loop that runs at least once: what it does to modes has happened afterwards."""
         before, since = self._state.copy(), self._clock
-        left: list[State] = []
+        left: list[tuple[bool, State]] = []
         self._looping += 1
         outer = self._round
         for number in range(_ROUNDS if self._looping <= _ROUNDS else 1):
@@ -173,16 +173,21 @@ class Statements(Expressions):
                 break
         self._round = outer
         self._looping -= 1
-        for state in left:
-            self._state = self._join(self._state, state, since)
+        breaks = [state for is_break, state in left if is_break and node.orelse is not None]
+        for is_break, state in left:
+            if not is_break or node.orelse is None:
+                self._state = self._join(self._state, state, since)
         if self._state.live:
             for number, names in before.variables.items():
                 self._state.variables[number] = union(self._state.variables.get(number, {}), names)
-        elif isinstance(node, cst.For) and any(state.live for state in left):
+        elif isinstance(node, cst.For) and any(state.live for _, state in left):
             self._state.live = True
         self._state.facts = before.facts
         if node.orelse is not None:
             self._statement(node.orelse, frame)
+            for state in breaks:
+                self._state = self._join(self._state, state, since)
+            self._state.facts = before.facts
 
     def _with(self, node: cst.With, frame: Frame) -> None:
         expected = ungraded = 0

@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 
 _LOAD = re.compile(rb"load\s*\(")
 _BOUND = re.compile(rb"\b(\w+)\s*=\s*(?:[\w.]*\.)?$")
-_RUN = rb"\b%s(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
+_TAKEN = rb"\b(\w+)\s*=\s*%s\s*[\[.]"
+_RUN = rb"\b(?:%s)(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
+_RETURNED = re.compile(rb"return\s+torch\.load\s*\(")
 _BEFORE = 200  # bytes in front of a call in which what it is assigned to stands
 
 
 def _may_run_what_it_loads(data: bytes) -> bool:
-    """Tell whether something is loaded into a name, and the name is called: what torch.load gave was a whole module."""
+    """Tell whether something that is loaded, or a part of it, may be called: torch.load may give a whole module."""
     for found in _LOAD.finditer(data):
         bound = _BOUND.search(data[max(found.start() - _BEFORE, 0) : found.start()])
-        if bound is not None and re.compile(_RUN % bound[1]).search(data, found.end()) is not None:
-            return True
-    return False
+        if bound is not None:
+            names = {bound[1], *re.findall(_TAKEN % bound[1], data[found.end() :])}
+            if re.compile(_RUN % b"|".join(sorted(names))).search(data, found.end()) is not None:
+                return True
+    return _RETURNED.search(data) is not None
 
 
 class MissingEval(Rule):
@@ -613,6 +617,79 @@ class MissingEval(Rule):
             why="an attribute that another method of the class makes",
             lines=(13,),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            for path in ["best.pt", "last.pt"]:
+                try:
+                    net.load_state_dict(torch.load(path, weights_only=True))
+                    break
+                except FileNotFoundError:
+                    continue
+            else:
+                raise SystemExit("no checkpoint")
+            print(net(1))
+            """,
+            why="the first file that is there",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Ensemble:
+                def __init__(self, paths):
+                    self.nets = {}
+                    for path in paths:
+                        net = Net()
+                        net.load_state_dict(torch.load(path, weights_only=True))
+                        self.nets[path] = net
+
+                def run(self, path, x):
+                    return self.nets[path](x)
+            """,
+            why="several in an attribute",
+            lines=(11,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Service:
+                net = Net()
+                net.load_state_dict(torch.load("net.pt", weights_only=True))
+
+                def run(self, inputs):
+                    return list(map(self.net, inputs))
+            """,
+            why="an attribute of the class, run by map()",
+            lines=(8,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def read(path):
+                return torch.load(path, weights_only=False)["model"]
+
+
+            net = read("net.pt").float()
+            print(net(1))
+            """,
+            why="a whole module in a dict",
+            lines=(5,),
+        ),
     )
     valid = (
         Example(
@@ -1180,6 +1257,48 @@ class MissingEval(Rule):
             print(samples.std(0))
             """,
             why="several answers drawn with dropout",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Base:
+                def __init__(self):
+                    self.net = Net()
+                    self.net.eval()
+
+
+            class Restored(Base):
+                def __init__(self, path):
+                    super().__init__()
+                    self.net.load_state_dict(torch.load(path, weights_only=True))
+
+                def run(self, x):
+                    return self.net(x)
+            """,
+            why="the constructor of the base class calls eval()",
+        ),
+        Example(
+            """
+            import torch
+            from serving import BasePredictor
+
+            from networks import Net
+
+
+            class Restored(BasePredictor):
+                def __init__(self, path):
+                    self.net = Net()
+                    self.net.load_state_dict(torch.load(path, weights_only=True))
+                    self.setup()
+
+                def run(self, x):
+                    return self.net(x)
+            """,
+            why="a method of a base class elsewhere may call eval()",
         ),
     )
 
