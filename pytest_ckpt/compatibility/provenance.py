@@ -57,7 +57,8 @@ def _origin(name: str, tensor: Tensor, before: Tensor | None, index: _Index) -> 
     if found := index.whole(tensor):
         return Origin("moved", (found,))
     for axis in range(min(tensor.dim(), 2)):
-        if len(parts := index.joined(tensor, axis)) > 1:
+        parts = index.joined(tensor, axis)
+        if len(parts) > 1:
             return Origin("joined", parts, axis)
     return Origin("computed")
 
@@ -106,11 +107,14 @@ class _Index:
             if not found:
                 return
             names.append(found)
-            at += self._strided[found].shape[axis]
+            stacked = self._strided[found].dim() < rows.dim()
+            at += 1 if stacked else self._strided[found].shape[axis]
         yield from names
 
 
 def _stands(one: Tensor, rows: Tensor, at: int, axis: int) -> bool:
+    if one.dim() + 1 == rows.dim() and axis == 0:
+        one = one.unsqueeze(0)  # stacked
     if one.dim() != rows.dim() or not one.numel():
         return False
     part = one.detach().movedim(axis, 0)

@@ -162,3 +162,8 @@ def likeness(old: str, new: str) -> float:
 
 def _last_part(old: str, new: str) -> float:
     return SequenceMatcher(None, old.rpartition(".")[2], new.rpartition(".")[2]).ratio()
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Give a key by which `layers.2` comes before `layers.10`."""
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in name.split("."))

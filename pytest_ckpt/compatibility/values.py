@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from torch import nn
 from pytest_ckpt.compare import bits_equal, describe, tied_groups
 from pytest_ckpt.compatibility.old import identity
 from pytest_ckpt.compatibility.outlook import loses
-from pytest_ckpt.compatibility.renames import guess, shape_key
+from pytest_ckpt.compatibility.renames import guess, natural, shape_key
 from pytest_ckpt.compatibility.search.bench import Cause
 from pytest_ckpt.compatibility.search.wiring import holding
 from pytest_ckpt.facts import rounded
@@ -80,7 +81,7 @@ class Landing:
             if origin.kind != "kept" or name in self.may_miss or not self.live[name].numel():
                 continue
             partner = partners.get(name, "")
-            if not partner and (name in self.constant or self.agrees):
+            if not partner and (name in self.constant or self.agrees or self._is_deliberate(name)):
                 continue
             what = "the checkpoint does not fill this entry, and nothing was said: it keeps "
             what += "its default" if name in self.constant else "the random numbers of a new module"
@@ -95,6 +96,13 @@ class Landing:
             yield Finding(
                 "key-mismatch", name, what, hint, repr(partner) if partner else "absent", describe(self.live[name])
             )
+
+    def _is_deliberate(self, name: str) -> bool:
+        """Whether a hook took an entry out of the missing keys, with nothing of the checkpoint left that it could be.
+
+        Only outputs could tell whether it matters, and there are none.
+        """
+        return self.agrees is None and not self.lenient and name not in self.loaded.missing and not self.unused
 
     def _partners(self) -> dict[str, str]:
         """Pair unused old entries with entries that were not filled, where something else speaks for it too.
@@ -119,8 +127,20 @@ class Landing:
         }
 
     def forgotten(self, bench: Bench) -> tuple[Cause, ...]:
-        """Fill what kept its default from old entries that were left unused, and see whether the outputs come back."""
+        """Undo what loading did to old entries of the same name, or fill defaults from old entries left unused.
+
+        What is reported is what brings the old outputs back.
+        """
         kept = {name: self.live[name] for name, origin in self.origins.items() if origin.kind == "kept"}
+        raw = {
+            name: self.old[name]
+            for name, origin in self.origins.items()
+            if origin.kind == "computed" and name in self.old and self.old[name].shape == self.live[name].shape
+        }
+        with holding((self.live[name], one.detach().to(self.live[name].dtype)) for name, one in raw.items()):
+            agrees = bool(raw) and bench.agrees()
+        if agrees:
+            return tuple(_untouched(name, describe(one), describe(self.live[name])) for name, one in raw.items())
         pairs = guess({name: self.old[name] for name in self.unused}, kept)
         changed = [
             (kept[new], self.old[old].detach().to(kept[new].dtype).reshape(kept[new].shape))
@@ -226,7 +246,7 @@ class Landing:
 
     def _order(self, name: str, origin: Origin) -> Iterator[Finding]:
         """Compare the order in which parts were joined with the one that the entry's own name spells."""
-        wanted = _spelled(name, origin.parts, self.loaded.module)
+        wanted = _spelled(name, origin.parts, self.loaded.module) or _counted(origin.parts)
         if wanted and wanted != origin.parts:
             yield Finding(
                 "value-changed",
@@ -270,6 +290,17 @@ class Landing:
                 )
 
 
+def _untouched(name: str, expected: str, actual: str) -> Cause:
+    return Cause(
+        "value-changed",
+        name,
+        expected,
+        actual,
+        "a load hook changes its values, and with those of the checkpoint the outputs are the old ones",
+        f"leave state_dict[prefix + {name!r}] as it is; let the hook look at local_metadata.get('version') first",
+    )
+
+
 def _is_broadcast(old: Tensor, live: Tensor) -> bool:
     try:
         return torch.equal(old.to(live.dtype).expand_as(live), live)
@@ -298,6 +329,13 @@ def _spelled(name: str, parts: tuple[str, ...], module: nn.Module) -> tuple[str,
     if len(set(places.values())) < len(parts) or min(places.values()) < 0:
         return ()
     return tuple(sorted(parts, key=places.__getitem__))
+
+
+def _counted(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Give parts in the order of their numbers where they stand in that of letters, `10` before `2`; else empty."""
+    by_number = tuple(sorted(parts, key=natural))
+    alike = len({re.sub(r"\d+", "", part) for part in parts}) == 1
+    return by_number if alike and parts == tuple(sorted(parts)) != by_number else ()
 
 
 def _token(part: str, parts: tuple[str, ...]) -> str:

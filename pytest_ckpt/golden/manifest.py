@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_ckpt.compatibility.renames import natural
 from pytest_ckpt.findings import UsageError
 
 if sys.version_info >= (3, 11):
@@ -85,11 +86,6 @@ class Manifest:
                     f"{json.dumps(key, ensure_ascii=False)} = {_value(table[key])}"
                     for key in sorted(table, key=natural)
                 )
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Give a key by which `layers.2` comes before `layers.10`."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in name.split("."))
 
 
 def _value(value: Any) -> str:

@@ -18,6 +18,7 @@ from torch import nn
 
 from pytest_ckpt import UsageError
 from pytest_ckpt.call import Call
+from pytest_ckpt.compatibility.renames import natural
 from pytest_ckpt.golden import files, manifest
 from pytest_ckpt.golden.regression import Goldens
 from pytest_ckpt.outputs import Runner
@@ -271,7 +272,7 @@ def test_what_safetensors_cannot_hold_is_kept_as_manifest(goldens, folder):
 
 def test_the_manifest_is_sorted_as_people_count():
     names = [*(f"layers.{number}.weight" for number in (10, 2, 1)), "head.bias", "a.b"]
-    ordered = sorted(names, key=manifest.natural)
+    ordered = sorted(names, key=natural)
     assert ordered == ["a.b", "head.bias", "layers.1.weight", "layers.2.weight", "layers.10.weight"]
 
 

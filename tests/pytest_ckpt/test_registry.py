@@ -34,7 +34,9 @@ def test_checks_run_by_stage_whatever_order_they_are_asked_for_in():
 def test_selection():
     everything = [check.name for check in registry.select(None, ())]
     trainings = [check.name for check in registry.select(None, (), looks="resumed")]
-    assert {*everything, *trainings} == {*registry.names()}
+    versions = [check.name for check in registry.select(None, (), looks="compared")]
+    assert versions == ["semantics"]
+    assert {*everything, *trainings, *versions} == {*registry.names()}
     assert {"unsaved-state", "mode-changed"} <= {*everything} & {*trainings}
     assert "aliasing" not in trainings
     assert "rng-state" not in everything

@@ -13,7 +13,15 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_ckpt.compare import describe
 from pytest_ckpt.compatibility.search.bench import Cause
-from pytest_ckpt.compatibility.search.vocabulary import ACTIVATIONS, REDUCTIONS, integers, is_activation, words
+from pytest_ckpt.compatibility.search.vocabulary import (
+    ACTIVATIONS,
+    REDUCTIONS,
+    dimensions,
+    integers,
+    is_activation,
+    takes_dimensions,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,7 +158,7 @@ def _other_argument(bench: Bench, call: _Call, place: int | str, value: Any) -> 
         return changed.solve(put, float(value))
     if isinstance(value, str):
         return changed.first(words(value), put, value)
-    return changed.first(integers(value), put, value)
+    return changed.first((dimensions if takes_dimensions(call.name) else integers)(value), put, value)
 
 
 def _is_arithmetic(name: str) -> bool:

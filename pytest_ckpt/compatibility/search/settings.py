@@ -17,6 +17,7 @@ from pytest_ckpt.compatibility.search.vocabulary import (
     integers,
     is_activation,
     is_activation_module,
+    other_pools,
     tuples,
     words,
 )
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from pytest_ckpt.compatibility.search.bench import Bench
 
 _MOST_NAMED = 8
+_BOUND = frozenset(
+    {
+        "in_features", "out_features", "in_channels", "out_channels", "num_embeddings", "embedding_dim", "num_features",
+        "normalized_shape", "input_size", "hidden_size", "embed_dim", "kdim", "vdim", "padding_idx", "kernel_size",
+        "training", "track_running_stats", "transposed", "output_padding",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def search(bench: Bench) -> Iterator[tuple[Cause, ...]]:
         _Setting(name, value, ((path, owner),))
         for path, owner in bench.module.named_modules()
         for name, value in attributes(owner).items()
-        if _is_setting(value)
+        if _is_setting(value) and not _is_bound(owner, name)
     ]
     together = [group for group in _groups(alone) if len(group.owners) > 1]
     for setting in [*together, *alone]:
@@ -102,6 +110,12 @@ def search(bench: Bench) -> Iterator[tuple[Cause, ...]]:
         if found is not None:
             yield _causes(setting.keys, describe(found), describe(setting.value))
     yield from _activation_layers(bench)
+    yield from _pools(bench)
+
+
+def _is_bound(owner: nn.Module, name: str) -> bool:
+    """Whether a setting goes with the shapes of the entries, or with kernels that trust it."""
+    return isinstance(owner, nn.RNNBase) or name in _BOUND
 
 
 def _is_setting(value: Any) -> bool:
@@ -215,3 +229,11 @@ def _agrees_with(bench: Bench, layers: list[nn.Module], forward: Callable[[Any],
         finally:
             for layer in layers:
                 object.__delattr__(layer, "forward")
+
+
+def _pools(bench: Bench) -> Iterator[tuple[Cause, ...]]:
+    """Pool by the mean instead of the largest element, or the other way round."""
+    for path, layer in bench.module.named_modules():
+        for name, other in other_pools(layer):
+            if _agrees_with(bench, [layer], other):
+                yield _causes([path], name, type(layer).__name__)

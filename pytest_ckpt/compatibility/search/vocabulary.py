@@ -71,7 +71,12 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
     "amax": torch.amax,
     "amin": torch.amin,
 }
-_MOST_SHORT = 16
+_OVER_DIMENSIONS = frozenset(
+    {
+        "softmax", "log_softmax", "softmin", "mean", "sum", "amax", "amin", "max", "min", "cat", "stack", "norm",
+        "normalize", "cumsum", "flip", "var", "std", "logsumexp", "argmax", "prod", "median", "glu", "unbind", "select",
+    }
+)  # fmt: skip
 
 
 def is_activation(function: Any) -> bool:
@@ -96,9 +101,22 @@ def words(value: str) -> Iterator[str]:
 
 
 def integers(value: int) -> Iterator[int]:
-    """Give the whole numbers that may stand in one's place: neighbours, halves, doubles, small powers of two."""
-    near = (value - 1, value + 1, value // 2, value * 2, 1, 2, 4, 8, 16, 32, 3, 6, 12, 0, -1, -2, value // 4, value * 4)
-    yield from (one for one in dict.fromkeys(near) if one != value)
+    """Give the whole numbers that may stand in one's place: neighbours, halves, doubles, small ones; all positive.
+
+    Zero and less are left out, for kernels divide by such numbers without a look.
+    """
+    near = (value - 1, value + 1, value // 2, value * 2, 1, 2, 4, 8, 16, 3, 6, 12, value // 4, value * 4)
+    yield from (one for one in dict.fromkeys(near) if one != value and one > 0)
+
+
+def dimensions(value: int) -> Iterator[int]:
+    """Give the dimensions that may stand in one's place."""
+    yield from (one for one in (-1, 0, 1, -2, 2, 3) if one != value)
+
+
+def takes_dimensions(function: str) -> bool:
+    """Whether a whole number that a function takes besides tensors is a dimension."""
+    return function in _OVER_DIMENSIONS
 
 
 def tuples(value: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -109,3 +127,15 @@ def tuples(value: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         other = tuple(one + step for one in value)
         if min(other) >= 0:
             yield other
+
+
+def other_pools(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Give the pooling layers that may stand in one's place, with its window."""
+    kind = type(layer).__name__
+    for one, other in (("Max", "Avg"), ("Avg", "Max")):
+        name = kind.replace(one, other)
+        if kind.removeprefix("Adaptive").startswith(f"{one}Pool") and hasattr(nn, name):
+            if kind.startswith("Adaptive"):
+                yield name, getattr(nn, name)(layer.output_size)
+            else:
+                yield name, getattr(nn, name)(layer.kernel_size, layer.stride, layer.padding)

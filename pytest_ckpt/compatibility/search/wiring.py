@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_ckpt.compare import entries
+from pytest_ckpt.compatibility.renames import natural
 from pytest_ckpt.compatibility.search.bench import Cause
 from pytest_ckpt.moment import set_attribute
 
@@ -37,6 +38,7 @@ def search(bench: Bench, origins: Mapping[str, Origin]) -> Iterator[tuple[Cause,
     yield from _transposed(bench, origins)
     yield from _parts_otherwise(bench, origins)
     yield from _shifted(bench, origins)
+    yield from _scaled(bench, origins)
 
 
 @contextmanager
@@ -80,12 +82,22 @@ def _joined_otherwise(bench: Bench, origins: Mapping[str, Origin]) -> Iterator[t
     for name, origin in joined.items():
         by_count[len(origin.parts)].append(name)
     for count, names in by_count.items():
-        if count > _MOST_PERMUTED:
-            continue
         for group in [names, *([name] for name in names)] if len(names) > 1 else [names]:
-            for order in permutations(range(count)):
+            for order in _orders(joined[group[0]].parts):
                 if order != tuple(range(count)) and _agrees(bench, _reordered(live, joined, group, order)):
                     yield tuple(_joined_cause(name, joined[name], order) for name in group)
+
+
+def _orders(parts: Sequence[str]) -> Iterable[tuple[int, ...]]:
+    """Give orders of parts to try: all of a few; of many the reverse, and the ones by number and by letter."""
+    places = range(len(parts))
+    if len(parts) <= _MOST_PERMUTED:
+        return permutations(places)
+    return (
+        tuple(places)[::-1],
+        tuple(sorted(places, key=lambda at: natural(parts[at]))),
+        tuple(sorted(places, key=parts.__getitem__)),
+    )
 
 
 def _reordered(
@@ -292,6 +304,29 @@ def _transposed(bench: Bench, origins: Mapping[str, Origin]) -> Iterator[tuple[C
                 )
                 for name in names
             )
+
+
+def _scaled(bench: Bench, origins: Mapping[str, Origin]) -> Iterator[tuple[Cause, ...]]:
+    """Solve for the factor by which a migration should not have multiplied an entry."""
+    for name, one in entries(bench.module).items():
+        if one.dtype.is_floating_point and name in origins and origins[name].kind == "computed":
+            before = one.data
+
+            def put(factor: float, one: Tensor = one, before: Tensor = before) -> None:
+                one.data = before * factor
+
+            factor = bench.solve(put, 1.0)
+            if factor is not None:
+                yield (
+                    Cause(
+                        "value-changed",
+                        name,
+                        f"times {factor:.6g}",
+                        "as it is",
+                        "the migration scales it: with another factor the outputs are the old ones",
+                        f"load it unscaled: state_dict[prefix + {name!r}] as the checkpoint has it",
+                    ),
+                )
 
 
 def _parts_otherwise(bench: Bench, origins: Mapping[str, Origin]) -> Iterator[tuple[Cause, ...]]:
