@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 from collections import deque
 from functools import partial
+from itertools import count
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_ckpt.resume.slots import Via
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), list, dict, tuple, set, deque, torch.Tensor)
-_GENERATORS = (torch.Generator, random.Random)
+_GENERATORS = (torch.Generator, random.Random, count)
 
 
 class Environment:
@@ -36,21 +39,41 @@ class Environment:
         self._first: list[tuple[Any, str, Via, Any]] = []
         self._copier = Copier()
         self._seen: set[int] = set()
+        self._home = _package(getattr(training, "__module__", None) or "")
+        self._advanced: dict[tuple[int, str], Any] = {}
         self.add(training)
 
     def add(self, value: Any) -> None:
         """Look at one more function, class or instance."""
         for where, code in _functions(value, self._seen):
-            self._look(where, code)
+            if _package(where) == self._home or _is_users(where):
+                self._look(where, code)
 
     def bindings(self) -> list[tuple[str, Any, Any, Via, Any]]:
         """Give path, holder, name, way and present value of each binding."""
         return [(path, *place, _read(*place)) for path, *place in self._places.values()]
 
-    def reset(self) -> None:
-        """Give every binding the value that it had at the beginning."""
+    def built(self) -> None:
+        """Take note of the counters that building a run has moved, now that the first one is built."""
+        for holder, name, via, first in self._first:
+            now = _read(holder, name, via)
+            if isinstance(now, (int, count)) and repr(now) != repr(first):
+                self._advanced[id(holder), name] = now if isinstance(now, int) else _start(now)[0]
+
+    @property
+    def counts(self) -> bool:
+        """Whether the process counts how many runs were built."""
+        return bool(self._advanced)
+
+    def reset(self, *, second: bool = False) -> None:
+        """Give every binding the value that it had at the beginning.
+
+        Args:
+            second: Whether counters of runs shall stand as if one had been built already in the process.
+        """
         for holder, name, via, value in self._first:
-            _write(holder, name, via, value)
+            moved = self._advanced.get((id(holder), name), value) if second else value
+            _write(holder, name, via, moved if type(value) is not count else count(*_start(moved)))
         self._copier.restore()
 
     def _look(self, where: str, function: FunctionType | type) -> None:
@@ -78,6 +101,9 @@ class Environment:
             return
         self._places[place] = (path, holder, name, via)
         value = _read(holder, name, via)
+        if isinstance(value, count):
+            value = count(*_start(value))
+            _write(holder, name, via, count(*_start(value)))
         self._copier.copy(value)
         self._first.append((holder, name, via, value))
 
@@ -100,6 +126,23 @@ def _functions(value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
         for one in [*vars(value).values(), *value.__bases__]:
             if isinstance(one, (FunctionType, classmethod, staticmethod, property, type)):
                 yield from _functions(one, seen)
+
+
+def _start(value: Any) -> tuple[int, ...]:
+    """Give the arguments with which `itertools.count` begins where a counter of that kind stands."""
+    return (value,) if isinstance(value, int) else tuple(map(int, repr(value)[6:-1].split(", ")))
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _is_users(module: str) -> bool:
+    """Whether a module is the user's: neither the standard library's nor an installed package's."""
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return _package(module) not in sys.stdlib_module_names and not {"site-packages", "dist-packages"} & {
+        *Path(file).parts
+    }
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -109,6 +109,7 @@ class _Observer:
     def _begin(self) -> Resumption:
         """Build two runs, to see that they are two and what they are made of."""
         one = self.driver.start(SEED)
+        self.driver.environment.built()
         first = self.driver.world(one)
         other = self.driver.start(SEED)
         second = self.driver.world(other)

@@ -77,16 +77,17 @@ class Driver:
     generators: World | None = None
     stepped: list[SteppedRun] = field(default_factory=list)
 
-    def start(self, number: int) -> Any:
+    def start(self, number: int, *, second: bool = False) -> Any:
         """Give a new run, as a new process would build it.
 
         Args:
             number: What all generators of the process are seeded with before.
+            second: Whether the process shall count it as its second one, where it counts them.
 
         Raises:
             UsageError: The factory raised, or what it gave is no run.
         """
-        self.environment.reset()
+        self.environment.reset(second=second)
         seed(number)
         try:
             run = as_run(self.training())

@@ -79,6 +79,7 @@ class Search:
         unstable: Places that differ between two uninterrupted runs, and are not compared.
         chance: What the generators of a new process are seeded with, before the factory builds the run; one that seeds
             them itself does so in every process.
+        second: Whether the process has counted another run before.
         trials: How many times a run was resumed.
     """
 
@@ -90,6 +91,7 @@ class Search:
     reference: Effect
     unstable: frozenset[str]
     chance: int = SEEDS_OF_NEW_PROCESSES[0]
+    second: bool = False
     trials: int = 0
 
     def resumed(self, transplants: Sequence[Suspect] = ()) -> tuple[World, World, Effect]:
@@ -103,7 +105,7 @@ class Search:
         """
         self.trials += 1
         donor = self._donor() if any(not one.sure for one in transplants) else self.saved
-        run = self.driver.start(self.chance)
+        run = self.driver.start(self.chance, second=self.second)
         fresh = remembered(self.driver, run)
         load(run, self.path)
         live = self.driver.world(run)
@@ -116,18 +118,22 @@ class Search:
     def first(self) -> tuple[World, World, Effect]:
         """Resume without help, as `resumed` does it, in several new processes until one trains otherwise.
 
-        Where the generators are not restored, one process alone could draw the same few numbers by chance.
+        Where the generators are not restored, one process alone could draw the same few numbers by chance. Where the
+        process counts its runs, the order of parameters may follow from that, as it does from addresses elsewhere.
 
         Raises:
             LoadError: Loading raised.
         """
         for self.chance in SEEDS_OF_NEW_PROCESSES:
-            fresh, loaded, effect = self.resumed()
-            generators = [path for path, slot in loaded.slots.items() if slot.via == "global"]
-            restored = all(same(loaded.slots[path], self.saved.slots.get(path)) for path in generators)
-            if restored or self.places(effect):
+            found = self.resumed()
+            generators = [slot for slot in found[1].slots.values() if slot.via == "global"]
+            restored = all(same(slot, self.saved.slots.get(slot.path)) for slot in generators)
+            if restored or self.places(found[2]):
                 break
-        return fresh, loaded, effect
+        if self.driver.environment.counts and not self.places(found[2]):
+            self.second = True
+            found = self.resumed()
+        return found
 
     def places(self, effect: Effect) -> list[str]:
         """Give the places in which a resumed run differs from the uninterrupted one."""
