@@ -55,6 +55,7 @@ def add(parser: pytest.Parser) -> None:
     text = "write what every check-up saw to FILE, as JSON or as a page by its ending, .json or .html; repeatable"
     group.addoption("--ckpt-report", action="append", default=[], metavar="FILE", help=text)
     parser.addini("ckpt_report", text, type="args")
+    group.addoption("--ckpt-lint", action="store_true", help="run ckpt-lint on each file that is collected, as a test")
     for name, text in _UPDATES.items():
         group.addoption(f"--{name.replace('_', '-')}", dest=name, action="store_true", help=text)
 

@@ -33,6 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[TERMINAL] = None if is_worker else progress.terminal()
     if settings.reports and not is_worker:
         config.pluginmanager.register(session.Gatherer(settings.reports), "ckpt-reports")
+    if config.getoption("ckpt_lint"):
+        from pytest_ckpt import linting
+
+        config.addinivalue_line("markers", f"{linting.MARKER}: the tests of --ckpt-lint, one a file")
+        config.pluginmanager.register(linting.Linting(), "ckpt-lint")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

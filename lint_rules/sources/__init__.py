@@ -2,7 +2,7 @@
 
 from lint_rules.sources.base import Piece, Source, UnreadableError, decode
 from lint_rules.sources.kinds import kind_of
-from lint_rules.sources.walk import File, Problem, Walk, ignored_codes, is_excluded
+from lint_rules.sources.walk import File, Problem, Walk, ignored_codes, is_excluded, is_included
 
 __all__ = [
     "File",
@@ -14,5 +14,6 @@ __all__ = [
     "decode",
     "ignored_codes",
     "is_excluded",
+    "is_included",
     "kind_of",
 ]

@@ -113,7 +113,7 @@ class Walk:
                     continue
                 if is_folder:
                     below.append((shown + entry.name + os.sep, entry.path, ignored))
-                elif _is_included(entry.path, settings) and self._is_file(shown, entry):
+                elif is_included(entry.path, settings) and self._is_file(shown, entry):
                     target = os.path.realpath(entry.path) if entry.is_symlink() else real + os.sep + entry.name
                     if self._is_new(target):
                         yield File(shown + entry.name, entry.path, settings)
@@ -169,7 +169,8 @@ def _matches_exclusion(absolute: str, settings: Settings, *, folder: bool) -> bo
     return patterns(lines).match(_relative(absolute, settings), folder=folder)
 
 
-def _is_included(absolute: str, settings: Settings) -> bool:
+def is_included(absolute: str, settings: Settings) -> bool:
+    """Say whether a file is of a kind that is linted."""
     return patterns(settings.include).match(_relative(absolute, settings))
 
 

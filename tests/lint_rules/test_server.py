@@ -1,0 +1,229 @@
+"""The language server, asked by a client over standard input and output as an editor asks it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lsprotocol import types
+from pygls.lsp.client import LanguageClient
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CALL = 'model.load_state_dict("model.pt")'
+LOADED = 'model.load_state_dict(torch.load("model.pt", map_location="cpu", weights_only=True))'
+FAULTY = f"""\
+from torch import nn
+
+model = nn.Linear(1, 1); name = "\N{SLIGHTLY SMILING FACE}"; {CALL}
+"""
+FIXED = FAULTY.replace(CALL, LOADED).replace("import nn\n", "import nn\nimport torch\n")
+PAGE = f"# Load\n\n```python\n{FAULTY}```\n"
+COLUMN = FAULTY.splitlines()[2].index(CALL) + 1  # in UTF-16 the smiling face counts twice
+
+
+class Editor:
+    """What an editor does: it opens and changes texts, and hears of what is wrong with them."""
+
+    def __init__(self, client: LanguageClient) -> None:
+        self.client = client
+        self.heard: asyncio.Queue[types.PublishDiagnosticsParams] = asyncio.Queue()
+        self.messages: list[str] = []
+        client.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(lambda params: self.heard.put_nowait(params))  # noqa: PLW0108 -- a method takes no mark
+        client.feature(types.WINDOW_SHOW_MESSAGE)(lambda params: self.messages.append(params.message))
+
+    async def open(self, path: Path, text: str, language: str = "python") -> list[types.Diagnostic]:
+        item = types.TextDocumentItem(path.as_uri(), language, 1, text)
+        self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
+        return await self.told(path.as_uri())
+
+    async def change(self, path: Path, text: str) -> list[types.Diagnostic]:
+        document = types.VersionedTextDocumentIdentifier(uri=path.as_uri(), version=2)
+        whole = types.TextDocumentContentChangeWholeDocument(text)
+        self.client.text_document_did_change(types.DidChangeTextDocumentParams(document, [whole]))
+        return await self.told(path.as_uri())
+
+    async def told(self, uri: str) -> list[types.Diagnostic]:
+        params = await asyncio.wait_for(self.heard.get(), 60)
+        assert params.uri == uri
+        return list(params.diagnostics)
+
+    async def actions(self, path: Path, place: types.Range, only: list[Any] | None = None) -> list[types.CodeAction]:
+        context = types.CodeActionContext(diagnostics=[], only=only)
+        document = types.TextDocumentIdentifier(path.as_uri())
+        answer = await self.client.text_document_code_action_async(types.CodeActionParams(document, place, context))
+        return [each for each in answer or [] if isinstance(each, types.CodeAction)]
+
+    async def hover(self, path: Path, position: types.Position) -> str | None:
+        document = types.TextDocumentIdentifier(path.as_uri())
+        answer = await self.client.text_document_hover_async(types.HoverParams(document, position))
+        return getattr(answer.contents, "value", None) if answer else None
+
+
+def edited(text: str, action: types.CodeAction) -> str:
+    """Make the edits of an action as an editor does, in its units."""
+    assert action.edit is not None
+    (edits,) = (action.edit.changes or {}).values()
+    lines = text.splitlines(keepends=True)
+    starts = [sum(map(units, lines[:number])) for number in range(len(lines) + 1)]
+    data = text.encode("utf-16-le")
+    for edit in sorted(edits, key=lambda each: (each.range.start.line, each.range.start.character), reverse=True):
+        start, end = (2 * (starts[one.line] + one.character) for one in (edit.range.start, edit.range.end))
+        data = data[:start] + edit.new_text.encode("utf-16-le") + data[end:]
+    return data.decode("utf-16-le")
+
+
+def units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+@pytest.fixture(scope="module")
+def conversation(tmp_path_factory):
+    """Have one conversation with one server, and give what was said by the name of the question."""
+    folder = tmp_path_factory.mktemp("project")
+    return asyncio.run(asyncio.wait_for(talk(folder), 300))
+
+
+async def talk(folder: Path) -> dict[str, Any]:
+    client = LanguageClient("test", "1")
+    editor = Editor(client)
+    await client.start_io(sys.executable, "-m", "lint_rules.server", "--stdio")
+    said: dict[str, Any] = {}
+    parameters = types.InitializeParams(capabilities=types.ClientCapabilities(), root_uri=folder.as_uri())
+    said["capabilities"] = (await client.initialize_async(parameters)).capabilities
+    client.initialized(types.InitializedParams())
+
+    script, clean, page = folder / "load.py", folder / "clean.py", folder / "page.md"
+    said["faulty"] = await editor.open(script, FAULTY)
+    said["hover"] = await editor.hover(script, types.Position(2, 40))
+    said["hover elsewhere"] = await editor.hover(script, types.Position(0, 0))
+    place = said["faulty"][0].range
+    said["actions"] = await editor.actions(script, place)
+    said["actions elsewhere"] = await editor.actions(script, types.Range(types.Position(0, 0), types.Position(0, 4)))
+    said["fix all"] = await editor.actions(script, place, ["source.fixAll"])
+    said["fix all of others"] = await editor.actions(script, place, ["source.fixAll.ruff"])
+    said["changed"] = await editor.change(script, FAULTY.replace("load_state_dict", "forward"))
+    said["broken"] = await editor.change(script, f"{FAULTY}def (:\n")
+    client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(script.as_uri())))
+    said["closed"] = await editor.told(script.as_uri())
+    said["clean"] = await editor.open(clean, "x = 1\n")
+    said["page"] = await editor.open(page, PAGE, "markdown")
+    said["actions on the page"] = await editor.actions(page, said["page"][0].range)
+    said["notebook"] = await notebook(editor, folder / "load.ipynb")
+    (folder / "pyproject.toml").write_text('[tool.ckpt-lint]\nignore = ["CKP101"]\n', encoding="utf-8")
+    said["ignored"] = await editor.open(folder / "other.py", FAULTY)
+    (folder / "pyproject.toml").write_text("[tool.ckpt-lint]\nignroe = []\n", encoding="utf-8")
+    said["wrong settings"] = await editor.change(folder / "other.py", f"{FAULTY}\n")
+    said["messages"] = list(editor.messages)
+
+    await client.shutdown_async(None)
+    client.exit(None)
+    assert client._server is not None
+    said["exit"] = await asyncio.wait_for(client._server.wait(), 60)
+    await client.stop()
+    return said
+
+
+async def notebook(editor: Editor, path: Path) -> dict[str, list[types.Diagnostic]]:
+    """Open a notebook whose prose cell stands between two cells of code; the second cell needs the first."""
+    sources = ["from torch import nn\nmodel = nn.Linear(1, 1)\n", "Load it", 'model.load_state_dict("model.pt")\n']
+    kinds = [types.NotebookCellKind.Code, types.NotebookCellKind.Markup, types.NotebookCellKind.Code]
+    uris = [f"vscode-notebook-cell:{path.as_posix()}#{number}" for number in range(3)]
+    cells = [types.NotebookCell(kind, uri) for kind, uri in zip(kinds, uris, strict=True)]
+    items = [types.TextDocumentItem(uri, "python", 1, text) for uri, text in zip(uris, sources, strict=True)]
+    document = types.NotebookDocument(path.as_uri(), "jupyter-notebook", 1, cells)
+    editor.client.notebook_document_did_open(types.DidOpenNotebookDocumentParams(document, items))
+    return {uri[-1]: await editor.told(uri) for uri in (uris[0], uris[2])}
+
+
+def codes(diagnostics: list[types.Diagnostic]) -> list[Any]:
+    return [each.code for each in diagnostics]
+
+
+def test_what_is_wrong_is_published_where_the_editor_counts_it(conversation):
+    (found,) = conversation["faulty"]
+    assert found.code == "CKP101"
+    assert found.source == "ckpt-lint"
+    assert found.severity == types.DiagnosticSeverity.Warning
+    assert "`load_state_dict` takes a state dict" in found.message
+    assert found.range == types.Range(types.Position(2, COLUMN), types.Position(2, COLUMN + len(CALL)))
+    assert found.code_description.href.endswith("CKP101.html")
+
+
+def test_fixes_and_silences_are_offered_where_the_finding_is(conversation):
+    fix, silence = conversation["actions"]
+    assert fix.title == "CKP101: fix load-state-dict-path"
+    assert fix.is_preferred
+    assert fix.kind == types.CodeActionKind.QuickFix
+    assert codes(fix.diagnostics) == ["CKP101"]
+    assert edited(FAULTY, fix) == FIXED
+    assert silence.title == "CKP101: silence it on this line"
+    assert not silence.is_preferred
+    assert edited(FAULTY, silence) == FAULTY.rstrip("\n") + "  # noqa: CKP101\n"
+    assert conversation["actions elsewhere"] == []
+
+
+def test_all_safe_fixes_at_once(conversation):
+    (action,) = conversation["fix all"]
+    assert action.kind == "source.fixAll.ckpt-lint"
+    assert edited(FAULTY, action) == FIXED
+    assert conversation["fix all of others"] == []
+
+
+def test_the_page_of_a_rule_is_shown_where_its_finding_is(conversation):
+    assert conversation["hover"].startswith("# load-state-dict-path (CKP101)")
+    assert conversation["hover elsewhere"] is None
+
+
+def test_changes_are_followed(conversation):
+    assert conversation["changed"] == []
+    assert conversation["broken"] == []
+    assert conversation["closed"] == []
+    assert conversation["clean"] == []
+
+
+def test_pages_of_prose_are_linted_and_fixed_and_have_no_comments_to_silence_with(conversation):
+    (found,) = conversation["page"]
+    assert found.range.start == types.Position(5, COLUMN)
+    (fix,) = conversation["actions on the page"]
+    assert edited(PAGE, fix) == PAGE.replace(CALL, LOADED)
+
+
+def test_a_notebook_is_read_as_one_script(conversation):
+    assert {number: codes(found) for number, found in conversation["notebook"].items()} == {"0": [], "2": ["CKP101"]}
+    assert conversation["notebook"]["2"][0].range.start == types.Position(0, 0)
+
+
+def test_settings_are_those_of_the_command(conversation):
+    assert conversation["ignored"] == []
+    assert conversation["wrong settings"] == []
+    (message,) = conversation["messages"]
+    assert "ignroe" in message
+
+
+def test_it_says_what_it_can_and_stops_when_it_is_told(conversation):
+    offered = conversation["capabilities"]
+    assert offered.hover_provider
+    assert list(offered.code_action_provider.code_action_kinds) == ["quickfix", "source.fixAll.ckpt-lint"]
+    assert conversation["exit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [
+        ("import sys; sys.modules['pygls'] = None", [], 'pip install "pytest-ckpt[lsp]"'),
+        ("", ["--port=1"], "takes no argument but --stdio, which it does anyway; got '--port=1'"),
+    ],
+)
+def test_what_is_missing_or_unknown_is_said(code, arguments, message):
+    script = f"{code}\nimport runpy; runpy.run_module('lint_rules.server', run_name='__main__', alter_sys=False)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, encoding="utf-8", check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
