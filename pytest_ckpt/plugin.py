@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SETTINGS] = settings = options.read(config)
     config.stash[GOLDENS] = {}
     is_worker = hasattr(config, "workerinput")
-    config.stash[TERMINAL] = None if is_worker else progress.terminal()
+    config.stash[TERMINAL] = None if is_worker else progress.terminal(always=config.option.verbose > 0)
     if settings.reports and not is_worker:
         config.pluginmanager.register(session.Gatherer(settings.reports), "ckpt-reports")
     if config.getoption("ckpt_lint"):

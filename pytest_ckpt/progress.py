@@ -30,12 +30,19 @@ def step(text: str) -> None:
         listener(text)
 
 
-def terminal() -> TextIO | None:
-    """Give a stream to the terminal that stays open to it while pytest captures; None where output is no file.
+def terminal(*, always: bool) -> TextIO | None:
+    """Give a stream to the terminal that stays open to it while pytest captures; to be closed in the end.
 
-    To be asked while nothing is captured, and to be closed in the end.
+    Args:
+        always: Whether to give one to a file or a pipe too.
+
+    Returns:
+        The stream; None where output goes nowhere, or is not to be disturbed. It has to be asked for while nothing is
+        captured.
     """
     try:
+        if not (always or sys.stdout.isatty()):
+            return None
         return os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
     except (OSError, ValueError, AttributeError):
         return None

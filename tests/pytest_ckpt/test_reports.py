@@ -212,5 +212,14 @@ def test_the_line_passes_the_capture_of_pytest(pytester):
     pytester.makeconftest("from pytest_ckpt import progress\nprogress.PATIENCE = 0.2")
     pytester.makepyfile(f"import time\n{TESTS}\ndef test_slow(ckpt_roundtrip):\n"
                         "    ckpt_roundtrip(lambda: time.sleep(0.5) or Sound())\n")  # fmt: skip
+    result = pytester.runpytest_subprocess(*QUICK, CPU, "-k", "slow", "-v")
+    result.stdout.fnmatch_lines(["*::test_slow: *s so far", "*1 passed*"])
+
+
+def test_output_that_is_no_terminal_is_not_disturbed(pytester):
+    pytester.makeconftest("from pytest_ckpt import progress\nprogress.PATIENCE = 0.2")
+    pytester.makepyfile(f"import time\n{TESTS}\ndef test_slow(ckpt_roundtrip):\n"
+                        "    ckpt_roundtrip(lambda: time.sleep(0.5) or Sound())\n")  # fmt: skip
     result = pytester.runpytest_subprocess(*QUICK, CPU, "-k", "slow")
-    result.stdout.fnmatch_lines(["*::test_slow: *, 0 s so far", "*1 passed*"])
+    result.stdout.no_fnmatch_line("*so far*")
+    result.assert_outcomes(passed=1, deselected=2)
