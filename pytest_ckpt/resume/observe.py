@@ -123,7 +123,7 @@ class _Observer:
         if by_chance:
             self.driver.generators = remembered(self.driver, one)
             self.driver.generators.slots = {path: self.driver.generators.slots[path] for path in by_chance}
-        model = getattr(one, "model", one)
+        model = first.nodes.get("model", one)
         entries = sum(slot.kind == "entry" and slot.value is not None for slot in first.slots.values())
         return Resumption(type(model).__name__, entries, self.steps, self.resume_at)
 

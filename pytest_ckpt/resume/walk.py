@@ -37,6 +37,7 @@ _FOREIGN = frozenset(
     {"_io", "_pytest", "_thread", "accelerate", "asyncio", "concurrent", "contextlib", "ctypes", "io", "lightning"}
     | {"lightning_fabric", "logging", "multiprocessing", "pathlib", "pluggy", "pytest", "pytest_ckpt", "threading"}
     | {"pytorch_lightning", "tempfile", "torchgen", "transformers", "unittest", "weakref"}
+    | {"clearml", "comet_ml", "mlflow", "neptune", "pyarrow", "rich", "tensorboard", "tqdm", "wandb"}
 )
 _UNREAD_OF_SCHEDULERS = frozenset({"_step_count", "_get_lr_called_within_step", "_is_initial", "verbose", "optimizer"})
 
@@ -293,7 +294,8 @@ def _is_scaler(value: Any) -> bool:
 def _foreign(value: Any) -> bool:
     if isinstance(value, (nn.Module, Optimizer, lr_scheduler.LRScheduler)):
         return False
-    return type(value).__module__.partition(".")[0] in _FOREIGN
+    module = type(value).__module__
+    return module.partition(".")[0] in _FOREIGN or module.startswith("torch.utils.tensorboard")
 
 
 def _has_fields(value: Any) -> bool:
