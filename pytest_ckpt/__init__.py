@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_ckpt.compatibility import check_compatibility
     from pytest_ckpt.findings import CheckpointError, Finding, LegResult, Report, UsageError
+    from pytest_ckpt.parametrize import parametrize_with_checkpoint_checks
     from pytest_ckpt.resume import Training, check_resume
     from pytest_ckpt.roundtrip import check_module
+    from pytest_ckpt.strict import check_strict
 
 __all__ = [
     "CheckpointError",
@@ -25,6 +27,8 @@ __all__ = [
     "check_compatibility",
     "check_module",
     "check_resume",
+    "check_strict",
+    "parametrize_with_checkpoint_checks",
 ]
 
 _HOME = {
@@ -37,6 +41,8 @@ _HOME = {
     "check_compatibility": "compatibility",
     "check_module": "roundtrip",
     "check_resume": "resume",
+    "check_strict": "strict",
+    "parametrize_with_checkpoint_checks": "parametrize",
 }
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
-from pytest_ckpt.compare import describe, entries, nonpersistent, storage_address, storages
+from pytest_ckpt.compare import describe, entries, nonpersistent, storage_address, storages, uninitialized
 from pytest_ckpt.construction import quick_fills
 from pytest_ckpt.findings import UsageError
-from pytest_ckpt.outputs import Runner, where
+from pytest_ckpt.outputs import ForwardError, Runner, where
 from pytest_ckpt.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -76,6 +76,36 @@ class Call:
                 f"make() gave {describe(module)}, not a torch.nn.Module: return the module itself, freshly built"
             )
         return module
+
+    def source(self) -> nn.Module:
+        """Build the module that is to be saved: prepared, or initialised by its inputs if it is lazy.
+
+        Raises:
+            UsageError: `prepare` raised, or the inputs do not fit forward.
+        """
+        source = self.build()
+        self.surroundings.note(source)
+        if self.prepare is not None:
+            try:
+                self.prepare(source)
+            except Exception as error:  # noqa: BLE001 -- the user's function may raise anything
+                raise UsageError(
+                    f"prepare({type(source).__name__}) raised {where(error)}: it is called with the module that make() "
+                    "built and must leave it in the state that is to be saved"
+                ) from None
+        elif self.runner.given and uninitialized(source):
+            try:
+                self.runner(source)
+            except ForwardError as error:
+                raise self.unfit(source, error) from None
+        return source
+
+    def unfit(self, module: nn.Module, error: ForwardError) -> UsageError:
+        """Give the error of inputs that do not fit a module's forward."""
+        return UsageError(
+            f"forward of {type(module).__name__} raised {error} on the inputs that were given, "
+            f"{self.runner.describe()}: give the tensor, tuple or dict of keywords that forward takes"
+        )
 
     def build_apart(self, other: nn.Module) -> nn.Module:
         """Call the factory and make sure that it gives another module than before.

@@ -46,7 +46,7 @@ def distinguish(tensors: Mapping[str, Tensor], seed: int) -> tuple[str, ...]:
     return tuple(moved)
 
 
-def _is_simple(tensor: Tensor) -> bool:
+def is_simple(tensor: Tensor) -> bool:
     """Whether a tensor is made of elements in memory and nothing else, so that they can be read and written."""
     return not (
         is_lazy(tensor)
@@ -64,7 +64,7 @@ def _move(tensor: Tensor, generator: torch.Generator) -> bool:
         if data.layout in {torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc}:
             values = data._values() if data.layout == torch.sparse_coo else data.values()  # noqa: SLF001 -- the live values
             return bool(values.numel()) and _move(values, generator)
-        if not _is_simple(data) or not data.numel():
+        if not is_simple(data) or not data.numel():
             return False
         part = data.view(-1)[:_LEADING] if data.is_contiguous() and data.dim() else data
         before = part.clone()

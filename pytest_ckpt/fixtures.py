@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from pytest_ckpt import progress, session, summary
+from pytest_ckpt import options, progress, session, summary
 from pytest_ckpt.call import Call
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.golden import places
@@ -33,7 +33,7 @@ class _Fixture:
     name: ClassVar[str]
 
     def __init__(self, settings: Settings, node: pytest.Item, terminal: TextIO | None) -> None:
-        self._settings, self._node, self._terminal = settings, node, terminal
+        self._settings, self._node, self._terminal = options.of(node, settings), node, terminal
 
     def __repr__(self) -> str:
         return self.name
@@ -206,3 +206,33 @@ class CkptRoundtrip(_Fixture):
             **arguments,
         }
         return self._judge(check_module, make, inputs, **given)
+
+
+class CkptStrict(_Fixture):
+    """`check_strict` for one test."""
+
+    name = "ckpt_strict"
+
+    def __call__(self, make: Callable[[], nn.Module], inputs: Any = None, **arguments: Any) -> Report:
+        """Give the loader checkpoints that do not fit.
+
+        Args:
+            make: Gives a fresh module at each call.
+            inputs: What forward takes; used only to initialise lazy modules.
+            arguments: The other arguments of `pytest_ckpt.check_strict`; they come before options of the session.
+
+        Returns:
+            The report, if there is nothing to find.
+
+        Raises:
+            CheckpointError: The loader takes what does not fit; the message is the whole report.
+            UsageError: The call cannot be carried out as it was made.
+        """
+        __tracebackhide__ = True
+        from pytest_ckpt.strict import CHECKS, check_strict
+
+        settings = self._settings
+        wanted = [name for name in settings.checks or CHECKS if name in CHECKS and name not in settings.ignore]
+        if not wanted and not {"checks", "ignore"} & arguments.keys():
+            pytest.skip(f"ckpt_strict has the checks {', '.join(CHECKS)}, and the options leave none of them")
+        return self._judge(check_strict, make, inputs, **{"checks": wanted, **arguments})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _OPTIONS = {
     "ckpt_devices": "device types to go between, such as 'cpu cuda'; default: the CPU and the machine's accelerator",
@@ -14,6 +17,12 @@ _OPTIONS = {
     "ckpt_checks": "names of the checks to run; default: all",
     "ckpt_ignore": "names of checks to leave out",
 }
+_MODULES = "ckpt_module"
+MARKER = "ckpt"
+MARKER_HELP = (
+    f"{MARKER}(devices=, formats=, checks=, ignore=): settings of pytest-ckpt for the tests that are marked; they come "
+    "before those of the command line and the ini file"
+)
 
 
 _UPDATES = {
@@ -58,6 +67,56 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--ckpt-lint", action="store_true", help="run ckpt-lint on each file that is collected, as a test")
     for name, text in _UPDATES.items():
         group.addoption(f"--{name.replace('_', '-')}", dest=name, action="store_true", help=text)
+    text = "a module to round-trip without a test file, as package.module:factory"
+    group.addoption(
+        "--ckpt-module", dest=_MODULES, metavar="FACTORY", action="append", default=[], help=f"{text}; may be repeated"
+    )
+    parser.addini(_MODULES, text, type="args")
+
+
+def modules(config: pytest.Config) -> list[str]:
+    """Give the factories that are to be round-tripped without a test file; those of the ini file come first.
+
+    Raises:
+        pytest.UsageError: One is not of the form `package.module:factory`.
+    """
+    targets = [*config.getini(_MODULES), *config.getoption(_MODULES)]
+    for target in targets:
+        module, colon, factory = target.partition(":")
+        if not (colon and all(part.isidentifier() for part in (*module.split("."), *factory.split(".")))):
+            raise pytest.UsageError(
+                f"--ckpt-module: {target!r} is not of the form package.module:factory, such as mylib.models:Encoder"
+            )
+    return list(dict.fromkeys(targets))
+
+
+def of(item: pytest.Item, settings: Settings) -> Settings:
+    """Give the settings that hold for one test: what its markers `ckpt` say comes before those of the session.
+
+    Raises:
+        UsageError: A marker has something else than the settings, or an unknown name.
+    """
+    markers = list(item.iter_markers(MARKER))
+    for marker in reversed(markers):  # the nearest comes last and decides
+        settings = replace(settings, **_read_marker(marker))
+    return settings
+
+
+def _read_marker(marker: pytest.Mark) -> dict[str, Any]:
+    from pytest_ckpt import formats, registry
+    from pytest_ckpt.findings import UsageError
+
+    known = [name.removeprefix("ckpt_") for name in _OPTIONS]
+    if marker.args or not marker.kwargs.keys() <= set(known):
+        raise UsageError(
+            f"@pytest.mark.ckpt takes the keywords {', '.join(known)}, each with a list of names; it was given "
+            f"{', '.join([*map(repr, marker.args), *(f'{name}={value!r}' for name, value in marker.kwargs.items())])}"
+        )
+    given: Mapping[str, Any] = marker.kwargs
+    for name in ("checks", "ignore"):
+        registry.require(given.get(name, ()))
+    formats.require(given.get("formats", ()))
+    return {name: tuple(value) for name, value in given.items()}
 
 
 def read(config: pytest.Config) -> Settings:

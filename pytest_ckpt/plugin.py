@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
-from pytest_ckpt import github_actions, options, progress, session, summary
+from pytest_ckpt import github_actions, options, parametrize, progress, session, summary
 from pytest_ckpt.golden import summary as goldens
+from pytest_ckpt.items import module_items, only_modules
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from pytest_ckpt.fixtures import CkptRegression, CkptResume, CkptRoundtrip
+    from pytest_ckpt.fixtures import CkptRegression, CkptResume, CkptRoundtrip, CkptStrict
 
 SETTINGS = pytest.StashKey[options.Settings]()
 TERMINAL = pytest.StashKey[TextIO | None]()
@@ -38,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.addinivalue_line("markers", f"{linting.MARKER}: the tests of --ckpt-lint, one a file")
         config.pluginmanager.register(linting.Linting(), "ckpt-lint")
+    config.addinivalue_line("markers", options.MARKER_HELP)
+    only_modules(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -53,6 +56,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     session.attach(item, report)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """Add a test for each module of `--ckpt-module`, before other plugins deselect or sort."""
+    items.extend(module_items(session))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tell a check of `parametrize_with_checkpoint_checks` which test it runs in."""
+    parametrize.bind(item, item.config.stash[SETTINGS])
 
 
 @pytest.fixture
@@ -96,6 +110,20 @@ def ckpt_regression(request: pytest.FixtureRequest) -> CkptRegression:
 
     stash = request.config.stash
     return CkptRegression(stash[SETTINGS], request.node, stash[TERMINAL], stash[GOLDENS])
+
+
+@pytest.fixture
+def ckpt_strict(request: pytest.FixtureRequest) -> CkptStrict:
+    """Give a loader checkpoints that do not fit, drawn by Hypothesis, and fail if it keeps quiet about any.
+
+    Call it with the arguments of `pytest_ckpt.check_strict`; it returns the report if there is nothing to find:
+
+        def test_strictness(ckpt_strict):
+            ckpt_strict(Net, save=save_checkpoint, load=load_checkpoint)
+    """
+    from pytest_ckpt.fixtures import CkptStrict
+
+    return CkptStrict(request.config.stash[SETTINGS], request.node, request.config.stash[TERMINAL])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

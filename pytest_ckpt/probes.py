@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-import io
-import logging
-import re
-import shutil
 import sys
-import warnings
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import torch
 from torch import nn
 
-from pytest_ckpt import checkpoint_file
-from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, tied_groups
+from pytest_ckpt import checkpoint_file, mismatches
+from pytest_ckpt.compare import describe, difference, differences, entries
 from pytest_ckpt.facts import loads_its_own_way, saves_its_own_way, unwrapped
+from pytest_ckpt.loading import FileLoader, Loader, StateLoader, beside, judged, lapses, listening
 from pytest_ckpt.snapshot import Prints
 from pytest_ckpt.trip import Changed, Lapse, Trip
 
+_SMALL = 2**26  # bytes; of a larger checkpoint only the two most telling mistakes are written
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
-_VARYING = re.compile(r"\S*pytest-ckpt-\S*|\d+\.\d+|0x[0-9a-f]+")  # what differs between two good loads as well
-_FILL = 0.734375  # exact in every floating-point dtype down to float8
+    from pytest_ckpt.mismatches import Kind
 
 
 def probe(trip: Trip, path: Path, *, strictness: bool) -> None:
@@ -54,178 +48,58 @@ def probe(trip: Trip, path: Path, *, strictness: bool) -> None:
 
 
 def _lapses(trip: Trip, path: Path) -> tuple[Lapse, ...]:
-    """Give the loader checkpoints that lack an entry, or hold one in another shape.
+    """Give the loader checkpoints that do not fit.
 
-    The first and the last parameter are tried, and a lapse is noted only if the loader takes both: one that tolerates
-    some entries on purpose knows which.
+    Each is tried with the first and the last parameter, and a lapse is noted only if the loader takes both: one that
+    tolerates some entries on purpose knows which.
     """
-    if trip.call.load is not None:
-        attempt: Callable[[str, str], str] | None = _file_attempt(trip, path)
-    elif trip.call.load_state is not None or loads_its_own_way(trip.bare):
-        attempt = _state_attempt(trip)
-    else:
-        attempt = None  # torch's own load_state_dict, whose strictness is not the module's to answer for
-    if attempt is None:
+    loader = _loader(trip, path)
+    if loader is None:
         return ()
-    found = []
-    for kind in ("dropped", "reshaped"):
+    keys = judged(trip.bare, trip.carried, trip.call.allowed)
+    keys = {key: keys[key] for key in mismatches.spread(list(keys), 2) if loader.name(key) in loader.state}
+    if not keys:
+        return ()
+    small = _bytes(loader.state) <= _SMALL
+    found = _of_single_entries(loader, keys, mismatches.SINGLE if small else ("dropped", "reshaped"))
+    if small and not any(one.kind == "dropped" for one in found):  # else what follows says nothing new
+        for wrong in (mismatches.emptied(loader.state), mismatches.prefixed(loader.state, "module.")):
+            all_at_once = lapses(loader, wrong, keys)
+            found += all_at_once[:1] if len(all_at_once) == len(keys) else ()
+    places = {(one.key, one.outcome): one for one in reversed(found)}
+    return tuple(reversed(places.values()))
+
+
+def _of_single_entries(loader: Loader, keys: Mapping[str, Tensor], kinds: Iterable[Kind]) -> list[Lapse]:
+    """List the lapses over one entry at a time, for each way in which it may not fit."""
+    found: list[Lapse] = []
+    for wrong in (way for kind in kinds for way in mismatches.SINGLE[kind]):
         outcomes: list[Lapse] = []
-        for key in _tried(trip):
-            outcome = attempt(kind, key)
+        for key, expected in keys.items():
+            outcome = lapses(loader, wrong(loader.state, loader.name(key)), {key: expected})
             if not outcome:
                 break
-            outcomes.append(Lapse(kind, key, outcome))  # type: ignore[arg-type]
+            outcomes += outcome
         else:
             found += outcomes[:1]
-    return tuple(found)
+    return found
 
 
-def _tried(trip: Trip) -> tuple[str, ...]:
-    tied = frozenset().union(*tied_groups(entries(trip.bare)))
-    keys = [
-        name
-        for name, tensor in entries(trip.bare).items()
-        if isinstance(tensor, nn.Parameter)
-        and tensor.numel() > 1
-        and tensor.dtype.is_floating_point
-        and name in trip.carried
-        and name not in tied
-        and not trip.call.allowed(name)
-    ]
-    return (keys[0], keys[-1]) if len(keys) > 1 else tuple(keys)
+def _bytes(state: Mapping[str, Any]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in checkpoint_file.tensors(state).values())
 
 
-def _file_attempt(trip: Trip, path: Path) -> Callable[[str, str], str] | None:
-    content = checkpoint_file.read(path)
-    state = checkpoint_file.find_state(content)
-    if state is None or trip.call.load is None:
+def _loader(trip: Trip, path: Path) -> Loader | None:
+    """Give the loader to try; None where that is torch's own, or where it cannot be tried."""
+    loaded, load = trip.loaded, trip.call.load
+    try:
+        if load is not None:
+            return FileLoader(path, load, trip.name_in_file)
+        if loaded is not None and (trip.call.load_state is not None or loads_its_own_way(trip.bare)):
+            return StateLoader(trip.content, lambda: loaded, trip.call.put)
+    except Exception:  # noqa: BLE001 -- it worked once; without a usual there is no unusual
         return None
-    load, expected = trip.call.load, entries(trip.bare)
-    with _heard() as usual:
-        try:
-            load(path)
-        except Exception:  # noqa: BLE001 -- it worked once; without a usual there is no unusual
-            return None
-
-    def attempt(kind: str, key: str) -> str:
-        name = key if key in state else trip.name_in_file(key)
-        if name not in state:
-            return ""
-        folder = _beside(path, f"{kind}-{key}")
-        torch.save(checkpoint_file.with_state(content, state, _without(state, kind, name)), folder / path.name)
-        with _heard() as heard:
-            try:
-                module = load(folder / path.name)
-            except (Exception, SystemExit):  # noqa: BLE001 -- a refusal, which is what is wanted
-                return ""
-        if not isinstance(module, nn.Module):
-            return ""
-        now = entries(unwrapped(module)).get(key)
-        if now is None or difference("", expected[key], now) is None:
-            return ""
-        return _outcome(now, expected[key], kind, swallowed=heard.swallowed, said=heard.text != usual.text)
-
-    return attempt
-
-
-def _state_attempt(trip: Trip) -> Callable[[str, str], str] | None:
-    content, loaded = trip.content, trip.loaded
-    state = checkpoint_file.find_state(content)
-    if state is None or loaded is None:
-        return None
-    with _heard() as usual:
-        try:
-            usual_result = trip.call.put(loaded, copy.copy(content))
-        except Exception:  # noqa: BLE001 -- it worked once; without a usual there is no unusual
-            return None
-
-    def attempt(kind: str, key: str) -> str:
-        if key not in state:
-            return ""
-        other = copy.copy(content)  # its own copy() would lose the versions in `_metadata`
-        other.pop(key)
-        other.update(_without({key: state[key]}, kind, key))
-        before = entries(loaded)[key].detach().clone()
-        with _heard() as heard:
-            try:
-                result = trip.call.put(loaded, other)
-            except (Exception, SystemExit):  # noqa: BLE001 -- a refusal, which is what is wanted
-                return ""
-        now = entries(loaded).get(key)
-        if now is None or (kind == "dropped" and not bits_equal(now, before)):
-            return ""  # filled with a default on purpose
-        said = heard.text != usual.text or not equal(result, usual_result)
-        return _outcome(now, before, kind, swallowed=heard.swallowed, said=said)
-
-    return attempt
-
-
-def _beside(path: Path, name: str) -> Path:
-    """Copy the folder of a checkpoint, for a file of the same name with other content."""
-    folder = path.parent.parent / f"{path.parent.name}-{name}"
-    shutil.copytree(path.parent, folder)
-    return folder
-
-
-def _without(state: dict[str, Tensor], kind: str, name: str) -> dict[str, Tensor]:
-    if kind == "dropped":
-        return {key: value for key, value in state.items() if key != name}
-    return {key: torch.full((1,), _FILL).to(value.dtype) if key == name else value for key, value in state.items()}
-
-
-def _outcome(now: Tensor, expected: Tensor, kind: str, *, swallowed: bool, said: bool) -> str:
-    """Put into a word what became of an entry that was dropped or reshaped; empty where that is as it should be."""
-    if swallowed:
-        return "swallowed"
-    if kind == "reshaped" and now.shape != expected.shape:
-        return ""  # a module that takes its shapes from the checkpoint
-    if kind == "reshaped" and bool((now.detach().float() == _FILL).all()):
-        return "broadcast"
-    return "" if said else "kept"
-
-
-class _Heard:
-    """What a loader let the user know.
-
-    Attributes:
-        swallowed: Whether load_state_dict raised inside it although the loader did not.
-        text: Everything that it printed, logged or warned of; a loader that says the same of a good checkpoint and of
-            one that does not fit has said nothing.
-    """
-
-    def __init__(self) -> None:
-        self.swallowed = False
-        self.text = ""
-
-
-@contextmanager
-def _heard() -> Iterator[_Heard]:
-    """Listen to warnings, logs, output, and to load_state_dict raising."""
-    heard, output, records = _Heard(), io.StringIO(), []
-    load_state_dict, handle = nn.Module.load_state_dict, logging.Logger.handle
-
-    def listening(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return load_state_dict(self, *args, **kwargs)
-        except RuntimeError:
-            heard.swallowed = True
-            raise
-
-    def recording(self: logging.Logger, record: logging.LogRecord) -> None:
-        records.append(record.getMessage())
-        handle(self, record)
-
-    with (
-        warnings.catch_warnings(record=True) as caught,
-        redirect_stdout(output),
-        redirect_stderr(output),
-        mock.patch.object(nn.Module, "load_state_dict", listening),
-        mock.patch.object(logging.Logger, "handle", recording),
-    ):
-        warnings.simplefilter("always")
-        yield heard
-    words = "\n".join([output.getvalue(), *records, *(str(one.message) for one in caught)])
-    heard.text = _VARYING.sub("", words)
+    return None  # torch's own load_state_dict, whose strictness is not the module's to answer for
 
 
 # ------------------------------------------------------------------------------------------------- the file afterwards
@@ -235,10 +109,10 @@ def _truncated(trip: Trip, path: Path) -> str:
     """Let the loader read the first half of the file; describe what it gives if it does not refuse."""
     if trip.call.load is None or trip.loaded is None or not path.is_file():
         return ""
-    folder = _beside(path, "truncated")
+    folder = beside(path, "truncated")
     data = path.read_bytes()
     (folder / path.name).write_bytes(data[: len(data) // 2])
-    with _heard():
+    with listening():
         try:
             given = trip.call.read(folder / path.name)
         except (Exception, SystemExit):  # noqa: BLE001 -- a refusal, which is what is wanted

@@ -229,14 +229,14 @@ def _any_leg(call: Call, leg: Leg, checks: Sequence[Check]) -> tuple[Trip, tuple
     counts = written.ranks
     if counts is None:
         return _leg(places.given(call, written.place), leg, checks)
-    with _folder() as folder:
+    with temporary_folder() as folder:
         trip = ranks.travel(call, leg, counts, folder)
     return trip, () if trip.unfit else tuple(found for check in checks for found in check.run(trip)), trip.unfit
 
 
 def _leg(call: Call, leg: Leg, checks: Sequence[Check]) -> tuple[Trip, tuple[Finding, ...], str]:
     """Travel one leg and let the checks look; a second time with untouched values if they find something."""
-    with _folder() as folder:
+    with temporary_folder() as folder:
         first, found = _look(Traveller(call, leg, folder / "first", natural=False, probing=True), checks)
         if not found and first.place is None:
             return first, (), _not_judged(first)
@@ -260,7 +260,7 @@ def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
     if not any(isinstance(value, torch.Tensor) for value in trip.state.values()):
         return (), f"the state_dict holds no tensor that could carry a {leg.saved_on} tag"
     written = _formats.get(leg.format)
-    with _folder() as folder:
+    with temporary_folder() as folder:
         path = folder / f"checkpoint{written.suffix}"
         tagger = legs.Tagger(leg.saved_on)
         with tagger.active():
@@ -313,7 +313,7 @@ def _look(traveller: Traveller, checks: Sequence[Check]) -> tuple[Trip, tuple[Fi
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Give a temporary folder of our own, which is gone afterwards whatever was put there."""
     path = Path(tempfile.mkdtemp(prefix="pytest-ckpt-"))
     try:

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from pytest_ckpt import checkpoint_file, formats, legs, progress, promises
 from pytest_ckpt.attribution import attribute_outputs
-from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, uninitialized, untied
+from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, untied
 from pytest_ckpt.conflicts import collisions, tie_conflicts
 from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.elsewhere import simulate
@@ -120,21 +120,7 @@ class Traveller:
     # ------------------------------------------------------------------------------------------------------- the source
 
     def _source(self) -> nn.Module:
-        source = self._call.build()
-        self._call.surroundings.note(source)
-        if self._call.prepare is not None:
-            try:
-                self._call.prepare(source)
-            except Exception as error:  # noqa: BLE001 -- the user's function may raise anything
-                raise UsageError(
-                    f"prepare({type(source).__name__}) raised {where(error)}: it is called with the module that make() "
-                    "built and must leave it in the state that is to be saved"
-                ) from None
-        elif self._call.runner.given and uninitialized(source):
-            try:
-                self._call.runner(source)
-            except ForwardError as error:
-                raise self._unfit(source, error) from None
+        source = self._call.source()
         if self._leg.saved_on != "cpu" and not self._leg.simulated:
             source.to(self._leg.saved_on)
         return source
@@ -463,12 +449,6 @@ class Traveller:
             return
         trip.warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run, self._call.build)
 
-    def _unfit(self, module: nn.Module, error: ForwardError) -> UsageError:
-        return UsageError(
-            f"forward of {type(module).__name__} raised {error} on the inputs that were given, "
-            f"{self._call.runner.describe()}: give the tensor, tuple or dict of keywords that forward takes"
-        )
-
     def _run(self, module: nn.Module) -> Any:
         """Put a module into the mode that outputs are compared in, and run it."""
         if self._call.mode == "train":
@@ -487,7 +467,7 @@ class Traveller:
                 trip.behind = simulate(self._call, None).behind
             if trip.behind:
                 return
-            raise self._unfit(trip.source, error) from None
+            raise self._call.unfit(trip.source, error) from None
         moment.restore()
         lost = {one.key: source[one.key] for one in trip.differences if one.key in source}
         lost.update((name, source[name]) for name in source if name in target and self._call.allowed(name))

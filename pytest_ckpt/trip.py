@@ -18,8 +18,23 @@ if TYPE_CHECKING:
     from pytest_ckpt.call import Call
     from pytest_ckpt.compare import Difference
     from pytest_ckpt.legs import Leg
+    from pytest_ckpt.mismatches import Kind
     from pytest_ckpt.promises import Torn
     from pytest_ckpt.surroundings import Outside
+
+Outcome = Literal["kept", "broadcast", "swallowed", "ignored", "skipped", "unnamed"]
+
+_FAULTS: dict[Kind, str] = {
+    "dropped": "lacks this entry",
+    "renamed": "holds this entry under another name",
+    "added": "holds this entry, which the module does not have",
+    "reshaped": "holds this entry in another shape",
+    "retyped": "holds this entry in another dtype",
+    "prefixed": "holds every entry under a prefix",
+    "emptied": "is empty",
+    "nested": "holds all entries one level down",
+    "partial": "has only some of the entries, and foreign ones",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +51,21 @@ class Lapse:
     """A checkpoint that does not fit, and a loader that did not say so.
 
     Attributes:
-        kind: What was wrong with it: an entry `dropped`, or one `reshaped` to a single element.
+        kind: What was wrong with it.
         key: The entry.
-        outcome: What the loader did: `kept` what was there, `broadcast` the single element, `swallowed` the error.
+        outcome: What the loader did: `kept` what the module held, `broadcast` one element over the entry, `swallowed`
+            the error, `ignored` an entry that the module does not have, `skipped` all entries that fit, or raised and
+            left the entry `unnamed`.
     """
 
-    kind: Literal["dropped", "reshaped"]
+    kind: Kind
     key: str
-    outcome: Literal["kept", "broadcast", "swallowed"]
+    outcome: Outcome
+
+    @property
+    def fault(self) -> str:
+        """What was wrong with the checkpoint, as the end of a sentence that begins with it."""
+        return _FAULTS[self.kind]
 
 
 @dataclass(slots=True)

@@ -60,6 +60,13 @@ class HalfLoaded(Check):
                     "load_state_dict raised for this entry, and the loader swallowed it: every other entry is loaded",
                     "let the error through, or use a fresh module only if its load_state_dict(...) returned",
                 )
+            elif lapse.outcome == "skipped":
+                yield Finding(
+                    self.name,
+                    lapse.key,
+                    f"the loader took a checkpoint that {lapse.fault}, and loaded nothing of what fits",
+                    "load every entry that fits, or raise",
+                )
         if trip.half:
             one = trip.half[0]
             rest = f" and {len(trip.half) - 1} more" if len(trip.half) > 1 else ""

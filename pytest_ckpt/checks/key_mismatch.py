@@ -72,6 +72,14 @@ class KeyMismatch(Check):
                     "build in load(path) the architecture that was saved",
                 )
             yield Finding(self.name, one.key, message, hint, one.expected, one.actual)
+        for lapse in trip.lapses:
+            if lapse.outcome == "kept" and lapse.kind in {"prefixed", "nested"}:
+                yield Finding(
+                    self.name,
+                    lapse.key,
+                    f"the loader took a checkpoint that {lapse.fault}, loaded nothing, and said nothing",
+                    "raise if a checkpoint has none of the module's keys",
+                )
 
     @staticmethod
     def failing() -> Case:

@@ -24,7 +24,7 @@ class ShapeChanged(Check):
     ## What it checks
 
     Shape and layout (strided, sparse COO, CSR) of every live entry on both sides; and that a loader of the user's own
-    does not spread a single element over a whole entry.
+    does not spread a single element, or a single row, over a whole entry.
 
     ## Why it matters
 
@@ -63,7 +63,7 @@ class ShapeChanged(Check):
                 yield Finding(
                     self.name,
                     lapse.key,
-                    "the loader took a checkpoint in which this entry has a single element, and spread it",
+                    "the loader took a checkpoint in which this entry has fewer elements, and spread them over it",
                     "compare before copying: if value.shape != tensor.shape: raise RuntimeError(name)",
                 )
 

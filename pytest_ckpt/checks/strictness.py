@@ -52,14 +52,9 @@ class Strictness(Check):
 
     def run(self, trip: Trip) -> Iterator[Finding]:
         for lapse in trip.lapses:
-            if lapse.outcome == "kept":
-                what = "lacks this entry" if lapse.kind == "dropped" else "holds this entry in another shape"
-                yield Finding(
-                    self.name,
-                    lapse.key,
-                    f"the loader took a checkpoint that {what}, and said nothing: the entry keeps what it held",
-                    "load with strict=True, or raise for the keys that load_state_dict(..., strict=False) returns",
-                )
+            if lapse.outcome in _MESSAGES and not (lapse.outcome == "kept" and lapse.kind in {"prefixed", "nested"}):
+                message, hint = _MESSAGES[lapse.outcome]
+                yield Finding(self.name, lapse.key, message.format(lapse.fault), hint)
 
     @staticmethod
     def failing() -> Case:
@@ -68,6 +63,22 @@ class Strictness(Check):
     @staticmethod
     def passing() -> Case:
         return Case(lambda: nn.Linear(3, 3), arguments={"load_state": _with_a_look})
+
+
+_MESSAGES = {
+    "kept": (
+        "the loader took a checkpoint that {}, and said nothing: the entry keeps what it held",
+        "load with strict=True, or raise for the keys that load_state_dict(..., strict=False) returns",
+    ),
+    "ignored": (
+        "the loader took a checkpoint that {}, and said nothing",
+        "raise or warn for the unexpected_keys that load_state_dict(..., strict=False) returns",
+    ),
+    "unnamed": (
+        "load_state_dict raised for a checkpoint that {} and others, and its error does not name it",
+        "leave missing_keys and unexpected_keys complete in hooks that change them",
+    ),
+}
 
 
 def _leniently(module: nn.Module, state: Any) -> None:
