@@ -46,7 +46,7 @@ def parametrize_with_checkpoint_checks(
         expected_failed: Checks that fail and why, such as `{"unsaved-state": "the queue is rebuilt, see #12"}`, for all
             modules; or a function that gives that for a factory. They become strict expected failures: the test that
             begins to pass fails, so the entry is not forgotten.
-        checks: Names of the checks; the default is all.
+        checks: Names of the checks; the default is all that look at round trips.
         ignore: Names of checks to leave out.
 
     Returns:
@@ -56,11 +56,7 @@ def parametrize_with_checkpoint_checks(
         UsageError: A module is given in another way, or a check is unknown.
     """
     __tracebackhide__ = True
-    names = registry.require(registry.names() if checks is None else checks)
-    left_out = set(registry.require(ignore))
-    names = [name for name in names if name not in left_out]
-    if not names:
-        raise UsageError("checks and ignore leave no check to run: name at least one check, or ignore fewer")
+    names = [one.name for one in registry.select(None if checks is None else list(checks), list(ignore))]
     values = [
         value
         for one in _unique([_read(given) for given in modules])

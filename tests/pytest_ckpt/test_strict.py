@@ -39,7 +39,7 @@ def net():
 # ---------------------------------------------------------------------------------------------- what is and is not said
 
 
-@pytest.mark.parametrize("case", [case for case in CORRECT if case.name.startswith(("lenient", "sound_l"))], ids=str)
+@pytest.mark.parametrize("case", [case for case in CORRECT if case.name.startswith("lenient_on_purpose")], ids=str)
 def test_silent_on_correct_loaders(case):
     report = strict(case)
     assert not report.findings, report.text()
