@@ -77,11 +77,11 @@ class Goldens:
     # -------------------------------------------------------------------------------------------------------- check
 
     def _try(self, path: Path) -> Report | None:
-        """Hold one generation against today's code; None where it is damaged and will be written anew."""
+        """Hold one generation against today's code; None where it is the newest, damaged, and may be renewed."""
         try:
             return self._held(path)
         except UsageError:
-            if self.update == "all" and path == self.manifests[-1]:
+            if path == self.manifests[-1]:
                 return None
             raise
 

@@ -89,6 +89,13 @@ def test_it_is_the_same_however_often_it_is_written(goldens, folder):
     assert contents(folder) == before
 
 
+def test_no_entry_is_kept_at_its_default(goldens, folder):
+    goldens(update="new").check()
+    lines = manifest.read(folder / "v1.toml").entries
+    for name in ("norm.weight", "norm.bias", "bn.running_mean", "bn.running_var"):
+        assert lines[name]["min"] < lines[name]["max"], name
+
+
 @pytest.mark.parametrize("update", ["new", "all"])
 def test_an_update_leaves_a_golden_that_fits_alone(goldens, folder, update):
     goldens(update="new").check()
