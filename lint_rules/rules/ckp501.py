@@ -39,11 +39,12 @@ _LAST = re.compile(rb"(?:[^\n()]|\([^\n()]*\))*(?:\)[ \t]*(?:#[^\n]*|(?:\\n)?\",
 _EVIDENT = (
     rb"\bNAME(?:\.(?:" + _SHOWS.encode() + rb")\("
     rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
-    rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)|Tensor\(|Parameter\(|_sequence\()"
-    rb"|\s*=[^=\n]*(?:\.(?:generate|encode|" + _SHOWS.encode() + rb")\(|[-+*/])|\s*=\s*\w+\s*$)"
-    rb"|(?:isinstance|is_tensor)\(NAME\b|register_buffer\([\"']NAME[\"']|\bfor [^\n]*\bNAME\b[^\n]* in "
+    rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)[\w.]+\(|Tensor\(|Parameter\(|_sequence\()"
+    rb"|\s*=[^=\n]*\.(?:generate|encode|" + _SHOWS.encode() + rb")\()"
+    rb"|isinstance\(NAME, (?:torch\.)?Tensor|is_tensor\(NAME\b|register_buffer\([\"']NAME[\"']"
+    rb"|\bfor [^\n]*\bNAME\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter)"
 )
-_CHAINED = re.compile(rb"\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)\.(?:to|cuda|cpu)\(")
+_CHAINED = re.compile(rb"(?m)^[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)\.(?:to|cuda|cpu)\(")
 
 
 def _may_move_tensor(data: bytes) -> bool:

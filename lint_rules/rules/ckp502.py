@@ -15,9 +15,21 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
 
 _ASSIGNED = re.compile(
-    rb"\bself\.\w+\s*(?::[^=\n]*)?=[^=\n]*(?:\btorch\.(?!nn\.[A-Z]|device|jit|load|compile|optim|Generator|float|int)|Tensor\()"
-    rb"|\bself\.\w+ = \w+\n"
+    rb"\bself\.\w+\s*(?::[^=\n]*)?=(?![^\n]*Parameter\()[^=\n]*"
+    rb"(?:\btorch\.(?!nn\.|device|jit|load|compile|optim|Generator|float|int|bool|long|half|bfloat)[\w.]+\(|Tensor\()"
 )
+_RENAMED = re.compile(rb"\bself\.\w+ = (\w+)\r?\n")
+
+
+def _keeps_tensor(data: bytes) -> bool:
+    """Tell whether a tensor may be made an attribute, at once or by a local name; cheap, and often wrong."""
+    if _ASSIGNED.search(data) is not None:
+        return True
+    return any(
+        re.search(rb"\b%s = torch\.(?!nn\.|device)" % found[1], data) is not None for found in _RENAMED.finditer(data)
+    )
+
+
 #: Methods that only Lightning's modules have, which know their device and make tensors where they are needed.
 _LIGHTNING = frozenset({"training_step", "configure_optimizers"})
 _PARAMETERS = re.compile(r"torch\.nn\.(parameter\.)?(Parameter|Buffer|UninitializedParameter|UninitializedBuffer)$")
@@ -54,7 +66,7 @@ class TensorAttribute(Rule):
     name = "tensor-attribute"
     summary = "A tensor is a plain attribute of a module, missing from its state; off by default"
     default = False
-    needs = ((b"torch", b"__init__", _ASSIGNED),)
+    needs = ((b"torch", b"__init__", _keeps_tensor),)
     marks = frozenset({"__init__", "register_buffer"})
     invalid = (
         Example(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from lint_rules.names import Names, Scope
 
 _WRITTEN = re.compile(
-    rb"= *(?:(?:list|tuple)\()?(?:[\[{]{1,2}\s*|\()?(?:\"[^\"\n]*\": |'[^'\n]*': )?((?:torch\.)?(?:nn\.)?[A-Z]\w*)\("
+    rb"= *(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
+    rb"(?:\"[^\"\n]*\": |'[^'\n]*': )?((?:torch\.)?(?:nn\.)?[A-Z]\w*)\("
 )
 _CALLED = re.compile(rb"= *\[\s*([a-z_]\w*)\(")
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
