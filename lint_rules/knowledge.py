@@ -149,6 +149,8 @@ INFERENCE = re.compile(
 EVALUATED = re.compile(
     r"(^|\.)(from_pretrained|load_from_checkpoint|load_model\w*|from_\w*checkpoint|load_\w+|get_pretrained\w*)$"
 )
+#: Functions that load weights which somebody has published.
+PUBLISHED = re.compile(r"(^|\.)(load_url|load_state_dict_from_url)$")
 OPTIMIZERS = re.compile(r"torch\.optim\.|(^|\.)\w*(Adam\w*|SGD\w*|RMSprop|Adagrad|LBFGS|Lion|Adafactor|Optimizer)$")
 OPTIMIZER_NAMES = re.compile(r"opt|adam|sgd|scaler|solver|engine", re.IGNORECASE)
 TRAINERS = re.compile(r"(^|[._])(train|fit|finetune|fine_tune|backprop|learn|optimize|training)(_|$)|Trainer$")

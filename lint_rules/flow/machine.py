@@ -190,7 +190,8 @@ class Machine(ABC):
         self._clock += 1
         self.teaches |= learns
         followed = [thing for thing in things if thing in self._modules]
-        for thing in followed:
+        layers = self._reach(frozenset(thing for thing in followed if thing.kind is Kind.MODULE))
+        for thing in (*followed, *layers.difference(followed)):
             walker: Thing | None = thing
             while walker is not None:
                 self.trained[walker] = self._clock

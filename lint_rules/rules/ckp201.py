@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from lint_rules.knowledge import PUBLISHED
 from lint_rules.loading import STATE_NEEDS
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
@@ -1300,6 +1301,58 @@ class MissingEval(Rule):
             """,
             why="a method of a base class elsewhere may call eval()",
         ),
+        Example(
+            """
+            import torch
+
+            from networks import ResNet
+
+
+            def resnet(pretrained=False):
+                model = ResNet()
+                if pretrained:
+                    model.load_state_dict(torch.hub.load_state_dict_from_url("https://example.com/resnet.pt"))
+                return model
+
+
+            if __name__ == "__main__":
+                print(resnet(pretrained=True)(torch.ones(1, 3, 8, 8)).shape)
+            """,
+            why="a library that gives published weights, tried out",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, Vgg
+
+            vgg = Vgg()
+            vgg.load_state_dict(torch.load("vgg.pt", weights_only=True))
+
+
+            class Content(torch.nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.features = torch.nn.Sequential(*list(vgg.features.children())[:-1])
+
+                def forward(self, x):
+                    return self.features(x)
+
+
+            def main():
+                net, content = Net(), Content()
+                optimizer = torch.optim.Adam(net.parameters())
+                for x, y in batches:
+                    loss = (content(net(x)) - content(y)).pow(2).mean()
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+
+
+            main()
+            """,
+            why="a loss that is made of the layers of another module",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -1319,7 +1372,9 @@ class MissingEval(Rule):
         loads: dict[cst.Call, bool] = {}
         for use in flow.uses:
             for mode in use.modes:
-                if mode.load is not None and _in_training_mode(mode) and not _may_be_meant(use, mode, flow):
+                if mode.load is None or not _in_training_mode(mode) or _is_given_away(mode.load, use, flow):
+                    continue
+                if not _may_be_meant(use, mode, flow):
                     loads[mode.load] = loads.get(mode.load, True) and mode.training is Training.DEFAULT
         for load, as_made in loads.items():
             yield context.finding(
@@ -1348,6 +1403,14 @@ def _may_be_meant(use: Use, mode: Mode, flow: Flow) -> bool:
     if any(flow.trained_somewhere.get(run, 0) > mode.order for run in (use.run, mode.run)):
         return True
     return use.run != mode.run and (use.thing in flow.evaluated or use.thing in flow.trained)
+
+
+def _is_given_away(load: cst.Call, use: Use, flow: Flow) -> bool:
+    """Tell whether a function that loads published weights leaves the mode to its callers, and one of them tries it."""
+    loading, running = flow.calls.get(load), flow.calls.get(use.node)
+    if loading is None or running is None or loading.scope is running.scope or not loading.arguments:
+        return False
+    return any(PUBLISHED.search(each.made_by) for thing in loading.arguments[0] for each in (thing, *thing.deps))
 
 
 def _fix(load: cst.Call, context: Context) -> Fix | None:
