@@ -10,6 +10,7 @@ import io
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,22 +134,21 @@ def main(  # noqa: PLR0913 -- a command has as many parameters as it has options
 
         accepted = baselines.read(baseline, must_exist=not update_baseline) if baseline else None
         here = Path.cwd()
-        progress = Progress(sys.stderr)
-        runner = Runner(
-            resolver,
-            fix=(fix or diff) and not add_noqa,
-            unsafe=unsafe_fixes,
-            silence=add_noqa,
-            write=edits and not diff,
-            jobs=jobs,
-            cache=Cache(None if no_cache or from_stdin else resolver.settings(here).root or here),
-            watch=progress,
-        )
-        if from_stdin:
-            result, passed_on = _lint_stdin(runner, paths, stdin_filename)
-        else:
-            result = runner.run(paths or (".",))
-        progress.close()
+        with closing(Progress(sys.stderr)) as progress:
+            runner = Runner(
+                resolver,
+                fix=(fix or diff) and not add_noqa,
+                unsafe=unsafe_fixes,
+                silence=add_noqa,
+                write=edits and not diff,
+                jobs=jobs,
+                cache=Cache(None if no_cache or from_stdin else resolver.settings(here).root or here),
+                watch=progress,
+            )
+            if from_stdin:
+                result, passed_on = _lint_stdin(runner, paths, stdin_filename)
+            else:
+                result = runner.run(paths or (".",))
         if accepted:
             result, told = baselines.apply(accepted, result, update=update_baseline)
             click.echo(told, err=True, nl=bool(told))
