@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs sweep clean
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements-dev.txt pyproject.toml
@@ -27,6 +27,9 @@ docs: $(STAMP)
 
 test: check docs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+sweep: $(STAMP)
+	SWEEP=full $(BIN)/python -m pytest -n 2 -m sweep tests/real/test_sweep.py
 
 clean:
 	rm -rf .venv docs/_build dist

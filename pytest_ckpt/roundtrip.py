@@ -28,6 +28,7 @@ from pytest_ckpt.compare import differences
 from pytest_ckpt.elsewhere import Elsewhere, simulate
 from pytest_ckpt.findings import Finding, LegResult, Report, UsageError
 from pytest_ckpt.outputs import Runner, kept_randomness
+from pytest_ckpt.process_settings import keeping, kept_settings
 from pytest_ckpt.travel import Traveller
 from pytest_ckpt.trip import Trip
 
@@ -92,11 +93,11 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
         call = Call(
             make,
             Runner(inputs),
-            prepare,
+            keeping(prepare),
             mode,
-            save,
-            load,
-            load_state,
+            keeping(save),
+            keeping(load),
+            keeping(load_state),
             strings("allow_missing", allow_missing),
             strings("allow_unexpected", allow_unexpected),
             promises.require(strings("claims", claims)),
@@ -104,7 +105,7 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
         names = _formats.require(_some("formats", formats) or ("torch_zip",))
         planned = legs.plan(_some("devices", devices), names, forward=call.runner.given)
         wanted = registry.select(_some("checks", checks), strings("ignore", ignore))
-        with kept_randomness():
+        with kept_randomness(), kept_settings():
             return _Journey(call, planned, wanted, asked=devices is not None).report()
     except UsageError as error:
         message = str(error)

