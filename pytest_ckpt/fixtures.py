@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from pytest_ckpt import options, progress, session, summary
+from pytest_ckpt import options, progress, registry, session, summary
 from pytest_ckpt.call import Call
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.golden import places
@@ -173,6 +173,9 @@ class CkptResume(_Fixture):
         """
         __tracebackhide__ = True
         given = {"checks": self._settings.checks, "ignore": self._settings.ignore, **arguments}
+        look = {one.name for one in registry.select(None, (), looks="resumed")}
+        if "checks" not in arguments and not look & {*(self._settings.checks or look)} - {*self._settings.ignore}:
+            pytest.skip("none of the checks that this session runs looks at a training")
         return self._judge(check_resume, training, steps, resume_at, **given)
 
 

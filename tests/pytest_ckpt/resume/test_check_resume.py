@@ -90,3 +90,5 @@ def test_the_fixture(pytester):
         ["*optimizer-state*fc1.weight exp_avg*", "*resume_at=9 must lie between*", "resume 2/4: 1 real"]
     )
     assert "pytest_ckpt/resume" not in result.stdout.str()
+    others = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--ckpt-checks=aliasing", "-k", "faulty")
+    others.assert_outcomes(skipped=1, deselected=2)
