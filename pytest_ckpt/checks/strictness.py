@@ -20,9 +20,10 @@ class Strictness(Check):
 
     ## What it checks
 
-    A checkpoint that lacks a parameter, or holds one in another shape, is given to the user's `load` or `load_state`,
-    or to the module's own `load_state_dict` where it has hooks or overrides it. The loader must raise, or warn, log,
-    print or return what is missing.
+    Checkpoints that lack a parameter, or hold one in another shape, under another name or in another dtype, that are
+    empty or have a prefix before every key, are given to the user's `load` or `load_state`, or to the module's own
+    `load_state_dict` where it has hooks or overrides it. The loader must raise, or warn, log, print or return what is
+    missing.
 
     ## Why it matters
 
@@ -31,9 +32,10 @@ class Strictness(Check):
 
     ## How it is found
 
-    The first and the last parameter are dropped from the checkpoint, one at a time, then reshaped. A finding means
-    that the loader took both checkpoints: one that tolerates a few entries on purpose refuses the others. Entries in
-    `allow_missing` are not tried, and torch's own `load_state_dict` is not tried at all.
+    Each is tried with the first and the last parameter. A finding means that the loader took both checkpoints: one that
+    tolerates a few entries on purpose refuses the others. Entries in `allow_missing` are not tried, and torch's own
+    `load_state_dict` is not tried at all. `check_strict` and the fixture `ckpt_strict` try many more, drawn by
+    Hypothesis.
 
     ## What to do
 
