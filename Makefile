@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check docs sweep clean
+.PHONY: demo test test-xla check docs sweep clean
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements-dev.txt pyproject.toml
@@ -31,5 +31,12 @@ test: check docs
 sweep: $(STAMP)
 	SWEEP=full $(BIN)/python -m pytest -n 2 -m sweep tests/real/test_sweep.py
 
+# The legs to and from an accelerator on a real second device; 7 GB in an environment of its own, so no part of `test`.
+test-xla:
+	test -x .venv-xla/bin/python || $(PYTHON) -m venv .venv-xla
+	.venv-xla/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-xla.txt
+	.venv-xla/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/pytest_ckpt/test_accelerator.py
+
 clean:
-	rm -rf .venv docs/_build dist
+	rm -rf .venv .venv-xla docs/_build dist

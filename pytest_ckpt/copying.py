@@ -72,6 +72,8 @@ class Copier:
         if isinstance(value, _ATOMS):
             return value  # a handle's copy would bring a copy of the registry that it belongs to
         if isinstance(value, FunctionType):
+            self._pinned.append((value, value))
+            self._memo[id(value)] = value  # it may be bound to itself
             for one in bound_in(value):
                 self.copy(one)  # a function is not copied, but what it is bound to can be brought back
             return value

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt.compare import bits_equal, describe, differences, entries, storages
+from pytest_ckpt.compare import bits_equal, describe, differences, entries, storages, tied_groups
 from pytest_ckpt.moment import attributes, modules_within, reachable
 from pytest_ckpt.snapshot import changed_modes, modes
 from pytest_ckpt.trip import Changed
@@ -29,6 +29,19 @@ def unwrapped(module: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return module
         module = inner
+
+
+def to_device(module: nn.Module, device: str) -> None:
+    """Move a module, and keep its ties: on torch-xla's device, `Module.to` makes one parameter of each name."""
+    ties = tied_groups(entries(module))
+    module.to(device)
+    live = entries(module)
+    for group in ties:
+        first, *others = (name for name in live if name in group)
+        for name in others:
+            owner, _, attribute = name.rpartition(".")
+            if live[name] is not live[first]:
+                setattr(module.get_submodule(owner), attribute, live[first])
 
 
 def rounded(expected: Tensor, actual: Tensor) -> bool:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_LIBRARIES = tuple(
+    {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)  # resolved as the files are: an environment may lie behind a link
 _ABSENT = object()
 
 

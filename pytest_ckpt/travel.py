@@ -27,6 +27,7 @@ from pytest_ckpt.facts import (
     saves_its_own_way,
     saves_with_torch_alone,
     shared,
+    to_device,
     unwrapped,
 )
 from pytest_ckpt.findings import UsageError
@@ -122,7 +123,7 @@ class Traveller:
     def _source(self) -> nn.Module:
         source = self._call.source()
         if self._leg.saved_on != "cpu" and not self._leg.simulated:
-            source.to(self._leg.saved_on)
+            to_device(source, self._leg.saved_on)
         return source
 
     def _keys(self, trip: Trip) -> None:
@@ -270,7 +271,7 @@ class Traveller:
         target = self._fresh(trip)
         bare = self._bare(target)
         if self._leg.loaded_on != "cpu":
-            target.to(self._leg.loaded_on)
+            to_device(target, self._leg.loaded_on)
         before, mode = _heads(bare), modes(bare)
         prints = Prints(content)
         try:
@@ -304,7 +305,7 @@ class Traveller:
                 trip.blamed = blamed(trip.state, trip.state, self._fresh(trip), str(error))
             return None
         try:
-            return torch.load(self._path, map_location=self._leg.loaded_on, weights_only=False)
+            return torch.load(self._path, map_location=formats.location(self._leg.loaded_on), weights_only=False)
         except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
             return None
@@ -386,9 +387,9 @@ class Traveller:
             return
         device = self._leg.loaded_on
         if self._leg.saved_on != device:
-            source.to(device)
+            to_device(source, device)
         if device != "cpu":
-            loaded.to(device)
+            to_device(loaded, device)
         if self._natural:
             self._attribute(trip, loaded)
             return
@@ -435,7 +436,7 @@ class Traveller:
             return
         used = self._bare(self._call.build_apart(trip.source))
         if self._leg.loaded_on != "cpu":
-            used.to(self._leg.loaded_on)
+            to_device(used, self._leg.loaded_on)
         mode = [(module, module.training) for module in used.modules()]
         moment = Moment(loaded)
         try:

@@ -126,6 +126,23 @@ class Format(ABC):
         return f"{self.needs} is not installed: pip install {self.needs}"
 
 
+def location(device: str) -> str:
+    """Give what torch.load takes as `map_location` for a device type; the CPU where it can put nothing on that type.
+
+    torch-xla's device is such a one: its tensors come over the CPU.
+    """
+    import torch
+
+    if device == "cpu":
+        return device
+    place = str(torch.empty(0, device=device).device)
+    try:
+        torch.serialization.default_restore_location(torch.empty(1).untyped_storage(), place)
+    except RuntimeError:
+        return "cpu"
+    return place
+
+
 @cache
 def names() -> tuple[str, ...]:
     """Names of all formats, sorted; nothing is imported for it."""

@@ -46,15 +46,15 @@ class Safetensors(Format):
             versions = json.dumps(getattr(state, "_metadata", {}))
         except TypeError as error:
             raise Unfit(f"the versions of the state_dict (_metadata) are no JSON: {error}") from None
-        save_file({key: value.contiguous() for key, value in state.items()}, target, {_METADATA: versions})
+        save_file({key: value.cpu().contiguous() for key, value in state.items()}, target, {_METADATA: versions})
 
     def load(self, source: Any, device: str, template: Callable[[], Mapping[str, Any]]) -> Any:
         """Read all entries; the metadata of a file that somebody else wrote may lack the versions."""
         from safetensors import safe_open
 
         del template
-        with safe_open(source, framework="pt", device=device) as file:
-            state = OrderedDict((key, file.get_tensor(key)) for key in file.keys())  # noqa: SIM118 -- no mapping
+        with safe_open(source, framework="pt") as file:
+            state = OrderedDict((key, file.get_tensor(key).to(device)) for key in file.keys())  # noqa: SIM118 -- no mapping
             versions = (file.metadata() or {}).get(_METADATA)
         if versions is not None:
             state._metadata = OrderedDict(json.loads(versions))  # type: ignore[attr-defined]  # noqa: SLF001 -- as torch keeps it
@@ -79,8 +79,9 @@ def _require_plain(state: Mapping[str, Any]) -> None:
         reason = _unfit(value)
         if reason:
             raise Unfit(f"safetensors holds plain tensors only, and {key!r} is {reason}")
-        if value.numel():
-            place = (storage_address(value), value.data_ptr())
+        address = storage_address(value)
+        if value.numel() and address:
+            place = (address, value.data_ptr())
             if place in known:
                 raise Unfit(f"{known[place]!r} and {key!r} share memory, and safetensors writes no tensor twice")
             known[place] = key

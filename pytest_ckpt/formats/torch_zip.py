@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from pytest_ckpt.formats import Format
+from pytest_ckpt.formats import Format, location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +43,7 @@ class TorchZip(Format):
         del template
         mapped = device == "cpu" and isinstance(source, Path) and _worth_mapping(source)
         with quietly():
-            return torch.load(source, map_location=device, weights_only=True, mmap=mapped)
+            return torch.load(source, map_location=location(device), weights_only=True, mmap=mapped)
 
 
 def _worth_mapping(path: Path) -> bool:

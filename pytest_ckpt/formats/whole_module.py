@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from pytest_ckpt.compare import describe
-from pytest_ckpt.formats import Format, torch_zip
+from pytest_ckpt.formats import Format, location, torch_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +38,7 @@ class WholeModule(Format):
         """Unpickle it with torch.load; it runs what the pickle asks for, which is what was saved a moment ago."""
         del template
         with torch_zip.quietly():
-            return torch.load(source, map_location=device, weights_only=False)
+            return torch.load(source, map_location=location(device), weights_only=False)
 
     def binds(self, module: nn.Module) -> tuple[str, str] | None:
         """Name the class, attribute or hook that cannot be pickled, such as a lambda or a class inside a function."""

@@ -228,3 +228,11 @@ def test_a_tensor_is_given_its_former_value(change):
     write_back(tensor, value)
     assert difference("", value, tensor) is None
     assert tensor.requires_grad
+
+
+def test_a_function_that_is_bound_to_itself_is_walked_once():
+    def count(number):
+        return number and count(number - 1)
+
+    held = {"count": count}
+    assert duplicate(held)["count"] is count
