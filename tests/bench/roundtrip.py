@@ -1,19 +1,24 @@
-"""Time a round trip beside its floor: bare save, load, load_state_dict and one comparison of bits, in the same run.
+"""Time a round trip beside its floor and its peers, in one run, and measure its memory.
 
-    python tests/bench/roundtrip.py [--gigabytes 1] [--repeat 3]
+    python tests/bench/roundtrip.py [--gigabytes 1] [--rounds 3]
 
-Two rows are printed: a large module, as a multiple of the floor, and a small one with every check, as milliseconds
-beyond what its forwards cost.
+The floor is bare `torch.save`, `torch.load(mmap=True)`, `load_state_dict` into a target that exists already, and one
+comparison of bits. The others build their modules from an ordinary factory, random initialisation included: torch's
+own functions with `torch.testing.assert_close`, as tests are written by hand, pytest-torch where it is installed
+(requirements-roundtrip.txt), and `check_module` with every default check. They take turns, and each round gives a
+ratio to its own floor; the median counts. Memory is the peak of a process of its own, beyond that of importing, with
+the pages of the file that it has mapped, as a multiple of the module.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,39 +32,82 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WIDTH = 4096
+LAYER = 4 * WIDTH * WIDTH
+INPUTS = torch.ones(1, WIDTH)
 
 
 def layers(count: int) -> nn.Module:
-    """Give a stack of layers without their random initialisation, which would be most of the time."""
-    return nn.Sequential(*(skip_init(nn.Linear, WIDTH, WIDTH) for _ in range(count)))
+    """Give a stack of layers, initialised as torch does it."""
+    return nn.Sequential(*(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(count)))
 
 
-def filled(count: int) -> nn.Module:
-    """Give the stack with values in it."""
-    module = layers(count)
-    for parameter in module.parameters():
+def empty(count: int) -> nn.Module:
+    """Give the stack without initialisation, which would be most of the time."""
+    return nn.Sequential(*(skip_init(nn.Linear, WIDTH, WIDTH, bias=False) for _ in range(count)))
+
+
+def floor(count: int) -> float:
+    """Save, map, load, compare the bits: nothing can do with less. The two modules are there before."""
+    source, target = empty(count), empty(count)
+    for parameter in source.parameters():
         nn.init.constant_(parameter, 0.5)
-    return module
-
-
-def floor(source: nn.Module, target: nn.Module) -> None:
-    """Save, load by mapping, load into a module that exists, compare the bits: nothing can do with less."""
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "checkpoint.pt")
         torch.save(source.state_dict(), path)
         target.load_state_dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
-    for expected, actual in zip(source.parameters(), target.parameters(), strict=True):
-        assert torch.equal(expected.detach().view(torch.int32), actual.detach().view(torch.int32))
+        for expected, actual in zip(source.parameters(), target.parameters(), strict=True):
+            assert torch.equal(expected.detach().view(torch.int32), actual.detach().view(torch.int32))
+        return time.perf_counter() - start
 
 
-def timed(action: Callable[[], Any], repeat: int) -> float:
-    """Give the median time of an action in seconds."""
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def by_hand(count: int) -> None:
+    """Do what a test does that is written by hand: a file, another module, assert_close on states and outputs."""
+    source, target = layers(count).eval(), layers(count).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "checkpoint.pt")
+        torch.save(source.state_dict(), path)
+        target.load_state_dict(torch.load(path, weights_only=True))
+    torch.testing.assert_close(dict(target.state_dict()), dict(source.state_dict()), rtol=0, atol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(target(INPUTS), source(INPUTS))
+
+
+def pytest_torch(count: int) -> None:
+    """Let the nearest peer do its round trip."""
+    from pytest_torch.checkpoint import assert_checkpoint_roundtrip
+
+    assert_checkpoint_roundtrip(lambda: layers(count), INPUTS)
+
+
+def every_check(count: int) -> None:
+    """Make our round trip, as a fixture makes it without any option."""
+    check_module(lambda: layers(count), INPUTS).raise_for_findings()
+
+
+WAYS: dict[str, Callable[[int], Any]] = {"check_module": every_check, "assert_close by hand": by_hand}
+if importlib.util.find_spec("pytest_torch"):
+    WAYS["pytest-torch"] = pytest_torch
+
+
+def seconds(action: Callable[[int], Any], count: int) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    action(count)
+    return time.perf_counter() - start
+
+
+def peak(way: str, count: int) -> float:
+    """Give the peak memory of one call in a process of its own, as a multiple of the module."""
+    command = [sys.executable, __file__, "--only", way, "--gigabytes", str(count * LAYER / 2**30)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    return float(done.stdout)
+
+
+def resident() -> int:
+    """Give the most bytes that this process ever had in memory, mapped files included."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def small() -> nn.Module:
@@ -67,25 +115,58 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
 
 
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
-    """Run both comparisons and print them."""
+    """Run everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the large module")
-    parser.add_argument("--repeat", type=int, default=3, help="how often each is run; the median counts")
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=3, help="how often each takes its turn; the median counts")
+    parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    count = max(1, round(given.gigabytes * 2**30 / LAYER))
+    if given.only:
+        WAYS[given.only](1)
+        before = resident()
+        WAYS[given.only](count)
+        say(str((resident() - before + LAYER) / (count * LAYER)))
+        return
 
-    count = max(1, round(arguments.gigabytes * 2**30 / (4 * WIDTH * WIDTH)))
-    least = timed(partial(floor, filled(count), layers(count)), arguments.repeat)
-    taken = timed(lambda: check_module(lambda: filled(count), devices=["cpu"]).raise_for_findings(), arguments.repeat)
-    size = count * 4 * WIDTH * WIDTH / 2**30
-    sys.stdout.write(f"{size:.2f} GB: {taken:.2f} s, {taken / least:.1f} times the floor of {least:.2f} s\n")
+    for action in WAYS.values():
+        action(1)
+    rounds = [
+        (floor(count), {way: seconds(action, count) for way, action in WAYS.items()}) for _ in range(given.rounds)
+    ]
+    least = statistics.median(bare for bare, _ in rounds)
+    say(f"{count * LAYER / 2**30:.2f} GB, floor {least:.2f} s")
+    for way in WAYS:
+        times = statistics.median(taken[way] / bare for bare, taken in rounds)
+        say(f"{way:22} {times:5.1f} times the floor   memory {peak(way, count):4.2f} times the module")
+
+    growth = {part: statistics.median(seconds(every_check, part) for _ in range(given.rounds)) for part in sizes(count)}
+    say("growth: " + ", ".join(f"{taken / part:.3f} s a layer at {part}" for part, taken in growth.items()))
 
     inputs = torch.ones(4, 8)
-    module = small().eval()
     check_module(small, inputs)
-    forward = timed(lambda: module(inputs), 50)
-    taken = timed(lambda: check_module(small, inputs).raise_for_findings(), 20)
-    sys.stdout.write(f"small: {taken * 1000:.1f} ms, of which one forward {forward * 1000:.2f} ms\n")
+    module = small().eval()
+    forward = statistics.median(_of(lambda: module(inputs)) for _ in range(50))
+    taken = statistics.median(_of(lambda: check_module(small, inputs)) for _ in range(20))
+    say(f"small module: {taken * 1000:.1f} ms with every check, of which one forward is {forward * 1000:.2f} ms")
+
+
+def sizes(count: int) -> list[int]:
+    """Give some sizes up to the largest."""
+    return sorted({max(1, count // 4), max(1, count // 2), count})
+
+
+def _of(action: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":
