@@ -31,7 +31,7 @@ def parametrize_with_checkpoint_checks(
 ) -> Callable[[Test], Test]:
     """Make one test a module and check, as scikit-learn's `parametrize_with_checks` does for estimators.
 
-    The test gets the module's factory and a check, in its first two parameters, and calls the one with the other:
+    The test gets the module's factory and a check, in its first two parameters, and calls the one with the other::
 
         @parametrize_with_checkpoint_checks([Net, (Decoder, torch.ones(2, 4))])
         def test_checkpoint(module, check):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,13 +38,22 @@ def keeping(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
     """Give a function that does the same, and leaves the settings of the process as they were."""
     if not callable(function) or isinstance(function, torch.nn.Module):
         return function  # what is wrong with it is said where arguments are checked
+    return _Keeping(function)
 
-    @wraps(function, updated=())
-    def kept(*args: Any, **kwargs: Any) -> Any:
+
+class _Keeping:
+    """A function of the user's, called so that settings are kept; it can be pickled wherever the function can."""
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func = func
+        update_wrapper(self, func, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with kept_settings():
-            return function(*args, **kwargs)
+            return self.func(*args, **kwargs)
 
-    return kept
+    def __reduce__(self) -> tuple[type[_Keeping], tuple[Callable[..., Any]]]:
+        return _Keeping, (self.func,)
 
 
 def _folder() -> str:

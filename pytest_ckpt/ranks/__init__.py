@@ -121,12 +121,17 @@ def _launch(role: str, count: int, device: str, folder: Path) -> str:
             _end(process)
     if code == 0:
         return ""
-    errors = sorted(folder.glob(f"{role}-*.error"), key=lambda path: path.stat().st_mtime_ns)
+    errors = sorted(folder.glob(f"{role}-*.error"), key=lambda path: (_is_echo(path), path.stat().st_mtime_ns))
     if errors:
         rank = errors[0].stem.rpartition("-")[2]
         return f"{_text(errors[0])} on rank {rank} of {count}"
     last = " | ".join(_text(folder / f"{role}.log").splitlines()[-_TAIL:])
     return f"ChildProcessError: the ranks ended with code {code}: {last}"
+
+
+def _is_echo(path: Path) -> bool:
+    """Whether an error is that of a rank that lost touch with another, which failed before for a reason of its own."""
+    return any(word in _text(path).lower() for word in ("gloo", "nccl", "connection closed", "connection reset"))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ the pages of the file that it has mapped, as a multiple of the module.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import statistics
 import subprocess
@@ -75,9 +76,8 @@ def by_hand(count: int) -> None:
 
 def pytest_torch(count: int) -> None:
     """Let the nearest peer do its round trip."""
-    from pytest_torch.checkpoint import assert_checkpoint_roundtrip
-
-    assert_checkpoint_roundtrip(lambda: layers(count), INPUTS)
+    peer = importlib.import_module("pytest_torch.checkpoint")
+    peer.assert_checkpoint_roundtrip(lambda: layers(count), INPUTS)
 
 
 def every_check(count: int) -> None:

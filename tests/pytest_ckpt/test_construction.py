@@ -142,7 +142,8 @@ def test_nothing_stays_behind() -> None:
 
 def test_a_plain_round_trip_does_not_import_what_takes_seconds() -> None:
     code = (
-        "import sys, torch, pytest_ckpt; pytest_ckpt.check_module(lambda: torch.nn.Linear(2, 2), torch.ones(1, 2)); "
+        "import sys, torch\nfrom pytest_ckpt import check_module\n"
+        "check_module(lambda: torch.nn.Linear(2, 2), torch.ones(1, 2), devices=['cpu'])\n"
         "print({'torch._dynamo', 'torch._inductor', 'hypothesis', 'safetensors'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -74,7 +74,7 @@ def nothing_that_trains() -> Any:
         ((Loop, "6"), "steps must be a whole number, but '6' was given"),
         ((Loop, 6, True), "resume_at must be a whole number, but True was given"),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else "",
 )
 def test_one_clear_message(arguments, message):
     with pytest.raises(UsageError, match=message) as raised:

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from pytest_ckpt import CheckpointError, check_resume, fixtures
+from pytest_ckpt import CheckpointError, check_resume
 from pytest_ckpt.compare import equal
 from pytest_ckpt.resume.slots import global_generators
 from tests.pytest_ckpt.trainings import Loop, state_faulty
@@ -71,7 +71,7 @@ def test_observable_is_compared():
 
 
 def test_the_fixture(pytester):
-    fixtures.check_resume(AdamLost)  # pytester forgets what its sessions import, and torch cannot be imported twice
+    check_resume(AdamLost)  # pytester forgets what its sessions import, and torch cannot be imported twice
     pytester.makepyfile("""
         from tests.pytest_ckpt.trainings import Loop
         from tests.pytest_ckpt.trainings.optimizers_faulty import AdamLost
