@@ -79,6 +79,7 @@ def _run(role: str, device: str, folder: Path) -> None:
         if plain:
             _shard(module)
         (_save if role == "save" else _load)(module, before, folder)
+        (folder / f"{role}-{distributed.get_rank()}.done").touch()
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
