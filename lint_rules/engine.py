@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from lint_rules.outline import Outline
 from lint_rules.regions import Region, narrow, split_lines
 from lint_rules.rule import Edit, Finding, Fix
 
@@ -244,7 +245,12 @@ _QUOTED = frozenset("\"'\\\n#")
 
 
 def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown: frozenset[int]) -> list[Finding]:
-    region = narrow(text, parse(text), rules)
+    syntax = parse(text)
+    outline = Outline(syntax)
+    rules = [rule for rule in rules if rule.may_find(outline)]
+    if not rules:
+        return []
+    region = narrow(text, syntax, rules)
     import libcst as cst
 
     try:

@@ -5,6 +5,7 @@ Importing this module does not import libcst, so that rules can use its constant
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.flow import Call
     from lint_rules.names import Scope
+    from lint_rules.outline import Outline
     from lint_rules.rule import Needle
 
 STATE_METHOD = "load_state_dict"
@@ -59,6 +61,12 @@ def _loads_state(data: bytes) -> bool:
 
 #: What a source must hold so that it can load a state that something is to be said about.
 STATE_NEEDS: tuple[tuple[Needle, ...], ...] = ((b".load_state_dict", _loads_state),)
+
+
+def is_copied(call: ast.Call, outline: Outline) -> bool:
+    """Tell whether a `load_state_dict` is given a dict that stands there, or the state of another module."""
+    return bool(call.args) and (isinstance(call.args[0], ast.Dict) or outline.is_state_of_module(call.args[0]))
+
 
 _POSITIONAL = ("f", "map_location", "pickle_module")
 _APPLIERS = ("builtins.map",)

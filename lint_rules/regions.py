@@ -17,6 +17,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lint_rules.outline import nodes
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
@@ -140,7 +142,8 @@ def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> N
     for function in functions:
         inside[function.start : function.end + 1] = [function] * (function.end + 1 - function.start)
     loaders = {"load", "load_state_dict", *(function.name for function in functions if function.needed)}
-    for node in ast.walk(tree):
+    every = nodes(tree)
+    for node in every:
         if isinstance(node, (ast.Name, ast.Attribute)):
             home = inside[node.lineno] if node.lineno < len(inside) else top
             home.words.add(node.id if isinstance(node, ast.Name) else node.attr)
@@ -151,7 +154,7 @@ def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> N
             home.shared |= {_last_name(target) or "" for target in node.targets}
         elif isinstance(node, ast.Global):
             inside[node.lineno].words.add("global")
-    for home, stored, place in _stored(tree, inside):
+    for home, stored, place in _stored(every, inside):
         if home.shared & stored:
             home.shared.add(place)
     for function in reversed(functions):
@@ -160,9 +163,9 @@ def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> N
             function.outer.shared |= function.shared
 
 
-def _stored(tree: ast.Module, inside: Sequence[_Function]) -> Iterator[tuple[_Function, set[str], str]]:
+def _stored(every: Iterable[ast.AST], inside: Sequence[_Function]) -> Iterator[tuple[_Function, set[str], str]]:
     """Yield what may be put where: `self.models[key] = model`, `self.model = model`, `models.append(model)`."""
-    for node in ast.walk(tree):
+    for node in every:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
             stored, places = [node.value], node.targets
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
@@ -176,7 +179,7 @@ def _stored(tree: ast.Module, inside: Sequence[_Function]) -> Iterator[tuple[_Fu
 
 
 def _mentions(node: ast.AST, names: Collection[str]) -> bool:
-    return any(_last_name(each) in names for each in ast.walk(node))
+    return any(_last_name(each) in names for each in nodes(node))
 
 
 def _last_name(node: ast.AST) -> str | None:

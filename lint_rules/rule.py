@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lint_rules.engine import Context
+    from lint_rules.outline import Outline
 
 #: What the prefilter looks for: bytes that must occur, a pattern that must match somewhere, or a test of its own for
 #: what no pattern can say cheaply.
@@ -179,6 +180,19 @@ class Rule(ABC):
     follows: ClassVar[bool] = False
     invalid: ClassVar[tuple[Example, ...]]
     valid: ClassVar[tuple[Example, ...]]
+
+    def may_find(self, outline: Outline) -> bool:  # noqa: ARG002 -- what rules override
+        """Tell from what Python's own parser sees whether there can be anything to report.
+
+        Where it is False the source is not parsed by libcst for this rule, so it may be wrong in one direction only.
+
+        Args:
+            outline: The source's calls and statements, and what its names may stand for.
+
+        Returns:
+            False only where `check` would yield nothing.
+        """
+        return True
 
     @abstractmethod
     def check(self, context: Context) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lint_rules.loading import STATE_METHOD, STATE_NEEDS, takes_state
+from lint_rules.loading import STATE_METHOD, STATE_NEEDS, is_copied, takes_state
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lint_rules.engine import Context
     from lint_rules.flow import Call
+    from lint_rules.outline import Outline
 
 
 class LoadStateDictPath(Rule):
@@ -351,6 +352,18 @@ class LoadStateDictPath(Rule):
     valid = (
         Example(
             """
+            import torch
+
+            from networks import Net
+
+            student, teacher = Net(), Net()
+            student.load_state_dict(teacher.state_dict())
+            student.head.load_state_dict({"weight": torch.zeros(2, 2), "bias": torch.zeros(2)})
+            """,
+            why="the state of another module, and a dict that stands there",
+        ),
+        Example(
+            """
             from base import Model
 
 
@@ -597,6 +610,10 @@ class LoadStateDictPath(Rule):
             why="an attribute of a class that is set to a state later",
         ),
     )
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a state may be given as anything but a dict that stands there or comes from a module."""
+        return not all(is_copied(call, outline) for call in outline.methods(STATE_METHOD))
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each call that is given a path for certain.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import libcst as cst
 
     from lint_rules.engine import Context
+    from lint_rules.outline import Outline
 
 _CHAINED = RETURNS_SELF | {"eval", "train"}
 #: Methods that modules and optimizers have, and tuples of keys have not.
@@ -351,6 +352,10 @@ class LoadStateDictResultAsModel(Rule):
             why="the name is bound to the model again",
         ),
     )
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether anything becomes of a result."""
+        return any(call not in outline.alone for call in outline.methods(STATE_METHOD))
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each call whose result is taken for the model.

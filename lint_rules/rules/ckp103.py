@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import libcst as cst
 
     from lint_rules.engine import Context
+    from lint_rules.outline import Outline
 
 #: Names of objects whose load_state_dict is another, with a meaning of its own.
 _OTHERS = re.compile(
@@ -309,6 +311,10 @@ class StrictFalseIgnored(Rule):
         ),
     )
 
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether `strict` may be given as anything but True."""
+        return any(map(_may_be_lenient, outline.methods(STATE_METHOD)))
+
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each call whose result nobody reads.
 
@@ -337,6 +343,11 @@ class StrictFalseIgnored(Rule):
                     "`strict=False` skips what does not match, and the result that names it is thrown away, so layers "
                     "may stay untrained unnoticed; check its `missing_keys` and `unexpected_keys`",
                 )
+
+
+def _may_be_lenient(call: ast.Call) -> bool:
+    given = (*call.args[1:], *(each.value for each in call.keywords if each.arg in {"strict", None}))
+    return not all(isinstance(each, ast.Constant) and each.value is True for each in given)
 
 
 def _statements(tree: cst.Module) -> Iterator[tuple[cst.Expr | cst.Assign, cst.FunctionDef | None]]:

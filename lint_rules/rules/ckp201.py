@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lint_rules.knowledge import PUBLISHED
-from lint_rules.loading import STATE_NEEDS
+from lint_rules.knowledge import LOAD, PUBLISHED
+from lint_rules.loading import STATE_METHOD, STATE_NEEDS, is_copied
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.flow import Flow, Use
     from lint_rules.objects import Mode
+    from lint_rules.outline import Outline
 
 
 _LOAD = re.compile(rb"load\s*\(")
@@ -1354,6 +1355,11 @@ class MissingEval(Rule):
             why="a loss that is made of the layers of another module",
         ),
     )
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether anything may be loaded that is not just copied from another module."""
+        copied = all(is_copied(call, outline) for call in outline.methods(STATE_METHOD))
+        return not copied or outline.may_use(LOAD)
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each load after which a module runs in training mode.

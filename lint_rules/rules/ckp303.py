@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lint_rules.knowledge import LOAD
 from lint_rules.loading import TORCH_LOAD_NEEDS, torch_loads
 from lint_rules.rule import Example, Finding, Fix, Rule
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lint_rules.engine import Context
+    from lint_rules.outline import Outline
 
 _LOCATION = "map_location"
 
@@ -244,6 +246,11 @@ class TorchLoadWithoutMapLocation(Rule):
             why="a wrapper with its own default",
         ),
     )
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a call may do without the argument."""
+        calls = outline.calls_of(LOAD)
+        return calls is None or any(all(each.arg != _LOCATION for each in call.keywords) for call in calls)
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each call that leaves the device open.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lint_rules.evidence import Modules
     from lint_rules.flow import Call
     from lint_rules.objects import Thing
+    from lint_rules.outline import Outline
 
 _SAVE = ("torch.save", "torch.serialization.save")
 _SAVED = re.compile(rb"\bsave\w*\(\s*(?:obj\s*=\s*)?(?:([A-Za-z_][\w.]*)[^,\n]*,|[{\[])")
@@ -249,6 +250,18 @@ class SaveWholeModule(Rule):
             """
             import torch
 
+
+            def keep(model, image, path):
+                # torch.save(model, path) would save its class, too
+                torch.save(model.state_dict(), path)
+                image.save(path)
+            """,
+            why="its state, and something that saves itself",
+        ),
+        Example(
+            """
+            import torch
+
             model = torch.nn.Linear(2, 2)
             torch.save(model.state_dict(), "model.pt")
             torch.save({"model": model.state_dict(), "epoch": 3}, "checkpoint.pt")
@@ -350,6 +363,11 @@ class SaveWholeModule(Rule):
             why="another function, an output, a weight",
         ),
     )
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether `torch.save` may be given anything but the state of a module."""
+        calls = outline.calls_of(_SAVE)
+        return calls is None or any(not (call.args and outline.is_state_of_module(call.args[0])) for call in calls)
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each module that is saved whole.

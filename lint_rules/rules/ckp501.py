@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from lint_rules.engine import Context
     from lint_rules.names import Scope
+    from lint_rules.outline import Outline
 
 _MOVES = frozenset({"to", "cuda", "cpu"})
 _TENSOR_TYPES = re.compile(r"torch\.(\w*Tensor)$|(torchtyping|jaxtyping)\.\w+$")
@@ -44,7 +46,7 @@ _EVIDENT = (
     rb"|isinstance\(NAME, (?:torch\.)?Tensor|is_tensor\(NAME\b|register_buffer\([\"']NAME[\"']"
     rb"|\bfor [^\n]*\bNAME\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter)"
 )
-_CHAINED = re.compile(rb"(?m)^[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)\.(?:to|cuda|cpu)\(")
+_CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
 
 
 def _may_move_tensor(data: bytes) -> bool:
@@ -53,17 +55,30 @@ def _may_move_tensor(data: bytes) -> bool:
     lines = b'"cells"' not in data  # a notebook's JSON breaks lines in its own way
     for found in _MOVED.finditer(data):
         line = data.rfind(b"\n", 0, found.start()) + 1
-        alone = _ALONE.match(data[line : found.start()])
-        if alone is None or (lines and _OPEN.search(data[max(line - 200, 0) : line])):
+        before = data[line : found.start()]
+        alone, chained = _ALONE.match(before), before.endswith(b")") and _CHAINED.match(before)
+        if not (alone or chained) or (lines and _OPEN.search(data[max(line - 200, 0) : line])):
             continue
-        if _LAST.match(data, found.end()):
+        if chained:
+            return True
+        if alone and _LAST.match(data, found.end()):
             names.add(alone[2].strip(b"[]\"'\\") if alone[2] else alone[1].rpartition(b".")[2])
-    return _CHAINED.search(data) is not None or any(
+    return any(
         (name == b"timesteps" and b".set_timesteps(" in data)
         or name.decode(errors="replace") in _TENSOR_KEYS
         or re.search(_EVIDENT.replace(b"NAME", re.escape(name)), data, re.MULTILINE) is not None
         for name in names
     )
+
+
+def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:
+    """Tell whether what is moved may be a tensor for certain: an attribute has to be assigned, or be known by name."""
+    if isinstance(moved, ast.Attribute):
+        known = moved.attr in _TENSOR_KEYS or moved.attr == "timesteps" or moved.attr in outline.members
+        return known or bool(outline.methods("register_buffer"))
+    if isinstance(moved, ast.Call):
+        return isinstance(moved.func, ast.Attribute) and moved.func.attr in _SHOWS.split("|")
+    return isinstance(moved, (ast.Name, ast.Subscript))
 
 
 class DiscardedTensorTo(Rule):
@@ -292,6 +307,19 @@ class DiscardedTensorTo(Rule):
             """
             import torch
 
+
+            class Trainer:
+                def place(self, batch, device):
+                    self.model.to(device)
+                    images = batch["images"].unsqueeze(0)
+                    return images.to(device)
+            """,
+            why="a module that is no attribute of this class, and a tensor that is returned",
+        ),
+        Example(
+            """
+            import torch
+
             from networks import make
 
             model = torch.nn.Linear(2, 2)
@@ -383,6 +411,11 @@ class DiscardedTensorTo(Rule):
             why="what a loop unpacks from anything, and what may be something else",
         ),
     )
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a move is a statement of its own, of something that may be a tensor."""
+        moves = (call for method in _MOVES for call in outline.methods(method) if call in outline.alone)
+        return any(_may_be_tensor(cast("ast.Attribute", call.func).value, outline) for call in moves)
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each tensor that is moved in vain.

@@ -11,6 +11,7 @@ import pytest
 
 from lint_rules import engine, fixes, prefilter, registry, rules
 from lint_rules.config import Settings
+from lint_rules.outline import Outline
 from lint_rules.rule import Example, Finding, Rule
 
 SECTIONS = ("What it does", "Why is this bad", "Fix safety", "References")
@@ -77,6 +78,10 @@ class TestRule:
             missed = [e for e in rule.invalid if not prefilter.wanted(e.source.encode(), (alone,))]
             assert missed, f"no example needs {need}"
 
+    def test_outline_spares_something(self, rule: Rule) -> None:
+        if type(rule).may_find is not Rule.may_find:
+            assert not all(rule.may_find(Outline(engine.parse(example.source))) for example in rule.valid)
+
 
 @pytest.mark.parametrize(("rule", "example"), examples("invalid"))
 class TestInvalid:
@@ -87,6 +92,9 @@ class TestInvalid:
 
     def test_passes_the_prefilter(self, rule: Rule, example: Example) -> None:
         assert prefilter.wanted(example.source.encode(), (rule,)) == (rule,)
+
+    def test_shows_in_the_outline(self, rule: Rule, example: Example) -> None:
+        assert rule.may_find(Outline(engine.parse(example.source)))
 
     def test_is_fixed(self, rule: Rule, example: Example) -> None:
         findings = lint(rule, example)

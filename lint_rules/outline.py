@@ -1,0 +1,199 @@
+"""What Python's own parser tells of a source, for rules to say that they will find nothing in it.
+
+libcst parses ten times slower than Python's own parser, and the prefilter's tokens also stand in docstrings, comments
+and calls that cannot be at fault. Everything here errs on one side: what is said to be absent is absent.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+_MODULES = frozenset({"torch", "torch.serialization"})
+#: How deep a name of a module is followed, `torch.serialization.load` being two dots deep.
+_DEPTH = 4
+#: Calls that stand for what their first argument names.
+_TRANSPARENT = frozenset({"partial", "partialmethod", "staticmethod", "import_module", "__import__"})
+
+
+def nodes(tree: ast.AST) -> list[ast.AST]:
+    """Give a tree's nodes, each before those below it, as `ast.walk` does in several times as long."""
+    found = [tree]
+    for node in found:
+        for value in vars(node).values():
+            if isinstance(value, ast.AST):
+                found.append(value)
+            elif isinstance(value, list):
+                found += [each for each in value if isinstance(each, ast.AST)]
+    return found
+
+
+class Outline:
+    """The calls and statements of one source, and what its names may stand for.
+
+    Scopes are not told apart: a name may stand for whatever it is bound to anywhere in the source.
+    """
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._nodes = nodes(tree)
+
+    @cached_property
+    def calls(self) -> list[ast.Call]:
+        """Every call."""
+        return [node for node in self._nodes if isinstance(node, ast.Call)]
+
+    @cached_property
+    def statements(self) -> list[ast.stmt]:
+        """Every statement."""
+        return [node for node in self._nodes if isinstance(node, ast.stmt)]
+
+    @cached_property
+    def alone(self) -> frozenset[ast.AST]:
+        """The expressions that are a statement of their own, so that nothing becomes of their values."""
+        return frozenset(node.value for node in self.statements if isinstance(node, ast.Expr))
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """The names of all functions and methods that the source defines, and of the attributes that it assigns."""
+        found: set[str] = set()
+        for node in self.statements:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                found.add(node.name)
+            elif isinstance(node, ast.ClassDef):
+                found |= {name for each in node.body for name, _ in _bindings(each)}
+            elif isinstance(node, ast.Assign):
+                found |= {target.attr for target in node.targets if isinstance(target, ast.Attribute)}
+        return frozenset(found)
+
+    def methods(self, name: str) -> list[ast.Call]:
+        """Give the calls of a method, whatever they are called on."""
+        return [call for call in self.calls if isinstance(call.func, ast.Attribute) and call.func.attr == name]
+
+    def calls_of(self, names: Collection[str]) -> list[ast.Call] | None:
+        """Give the calls that may be of some functions of torch, such as `torch.load`, by any name.
+
+        Returns:
+            The calls; None if others may be too, because a function is handed on or everything of torch is imported.
+        """
+        functions = _Functions(names, self._known)
+        if "torch" in self._stars or any(functions.may_be(arg) for call in self.calls for arg in call.args):
+            return None
+        return [call for call in self.calls if functions.may_be(call.func)]
+
+    def may_use(self, names: Collection[str]) -> bool:
+        """Tell whether a source may refer to one of some functions of torch, or hands on torch itself."""
+        functions = _Functions(names, self._known)
+        return "torch" in self._stars or self._torch_is_passed or any(map(functions.may_be, self._named))
+
+    def is_state_of_module(self, node: ast.expr) -> bool:
+        """Tell whether an expression is the state of an object that the source did not load: `other.state_dict()`."""
+        return (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "state_dict"
+            and "state_dict" not in self.members
+            and not self._may_mean(node.func.value)
+        )
+
+    @cached_property
+    def _named(self) -> list[ast.Name | ast.Attribute]:
+        return [node for node in self._nodes if isinstance(node, (ast.Name, ast.Attribute))]
+
+    @cached_property
+    def _stars(self) -> frozenset[str]:
+        """The packages of which everything is imported, by their first name."""
+        imports = (node for node in self.statements if isinstance(node, ast.ImportFrom))
+        return frozenset((node.module or "").partition(".")[0] for node in imports if node.names[0].name == "*")
+
+    @cached_property
+    def _torch_is_passed(self) -> bool:
+        """Whether torch itself goes somewhere as a value, where it may be called anything."""
+        bases = {node.value for node in self._named if isinstance(node, ast.Attribute)}
+        named = {node.id for node in self._named if isinstance(node, ast.Name) and node not in bases}
+        return any(not _MODULES.isdisjoint(self._known.get(name, ())) for name in named) or "torch" in named
+
+    @cached_property
+    def _known(self) -> dict[str, set[str]]:
+        """The dotted names that each name and attribute may stand for, followed from one to the next."""
+        found: dict[str, set[str]] = {}
+        links: list[tuple[str, ast.expr]] = []
+        for node in self._nodes:
+            for name, value in _bindings(node):
+                if isinstance(value, str):
+                    found.setdefault(name, set()).add(value)
+                elif isinstance(value, (ast.Name, ast.Attribute, ast.NamedExpr, ast.Call)):
+                    links.append((name, value))
+        grows = True
+        while grows:
+            grows = False
+            for name, value in links:
+                new = _meanings(value, found) - found.get(name, set())
+                if new:
+                    found.setdefault(name, set()).update(new)
+                    grows = True
+        return found
+
+    def _may_mean(self, node: ast.expr) -> set[str]:
+        """Give the dotted names that an expression may stand for; nothing for an object of the program."""
+        return _meanings(node, self._known)
+
+
+class _Functions:
+    """Some functions of torch, and the names that they may go by."""
+
+    def __init__(self, names: Collection[str], known: Mapping[str, set[str]]) -> None:
+        self._names = names
+        self._known = known
+        self._last = {name.rpartition(".")[2] for name in names}
+        self._last |= {name for name, meanings in known.items() if not meanings.isdisjoint(names)}
+
+    def may_be(self, node: ast.expr) -> bool:
+        """Tell whether an expression may stand for one of the functions."""
+        if isinstance(node, (ast.Name, ast.Attribute)) and _last_name(node) not in self._last:
+            return False
+        return not _meanings(node, self._known).isdisjoint(self._names)
+
+
+def _meanings(node: ast.expr, known: Mapping[str, set[str]]) -> set[str]:
+    if isinstance(node, ast.Name):
+        return known.get(node.id, set()) | ({"torch"} if node.id == "torch" else set())
+    if isinstance(node, ast.Attribute):
+        bases = _meanings(node.value, known)
+        return known.get(node.attr, set()) | {_longer(base, node.attr) for base in bases}
+    if isinstance(node, ast.NamedExpr):
+        return _meanings(node.value, known)
+    if isinstance(node, ast.Call) and node.args:
+        called = {_last_name(node.func), *(name.rpartition(".")[2] for name in _meanings(node.func, known))}
+        if not called.isdisjoint(_TRANSPARENT):
+            first = node.args[0]
+            return {str(first.value)} if isinstance(first, ast.Constant) else _meanings(first, known)
+    return set()
+
+
+def _longer(name: str, attribute: str) -> str:
+    return f"{name}.{attribute}" if name.count(".") < _DEPTH else name
+
+
+def _bindings(node: ast.AST) -> Iterator[tuple[str, str | ast.expr]]:
+    """Yield what a node binds."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            root = alias.name.partition(".")[0]
+            yield alias.asname or root, alias.name if alias.asname else root
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name, f"{'.' * node.level}{node.module or ''}.{alias.name}"
+    elif isinstance(node, ast.Assign):
+        for target in node.targets:
+            if isinstance(target, (ast.Name, ast.Attribute)):
+                yield _last_name(target), node.value
+    elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+        yield _last_name(node.target), node.value
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
