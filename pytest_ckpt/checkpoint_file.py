@@ -166,7 +166,7 @@ def needs_more_than_weights(load: Callable[[Path], Any], path: Path) -> bool:
     with _only_weights():
         try:
             load(path)
-        except Exception as error:  # noqa: BLE001 -- only one kind of error answers the question
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- only one kind of error answers the question
             return is_refusal(error)
     return False
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -48,7 +49,8 @@ class Heard:
     """What a loader let the user know.
 
     Attributes:
-        swallowed: Whether load_state_dict raised inside it although the loader did not.
+        swallowed: Whether load_state_dict raised inside it although the loader did not, nor loaded the module another
+            way afterwards: with converted keys, or leniently on purpose.
         unexpected: The unexpected keys that load_state_dict told it.
         text: Everything that it printed, logged or warned of; a loader that says the same of a good checkpoint and of
             one that does not fit has said nothing.
@@ -62,22 +64,33 @@ class Heard:
 
 @contextmanager
 def listening() -> Iterator[Heard]:
-    """Listen to warnings, logs, output, and to what load_state_dict returns and raises."""
+    """Listen to warnings, logs, output, and to what load_state_dict returns and raises.
+
+    Logs count from INFO on, whatever level is set here: an application sets its own, and libraries list missing keys at
+    INFO too. Only what the level lets through goes on to the handlers.
+    """
     heard, output, records = Heard(), io.StringIO(), []
     load_state_dict, handle = nn.Module.load_state_dict, logging.Logger.handle
+    enabled = logging.Logger.isEnabledFor
+    failed: WeakSet[nn.Module] = WeakSet()  # a module that was thrown away for another one does not count
 
     def watched(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         try:
             result = load_state_dict(self, *args, **kwargs)
         except RuntimeError:
-            heard.swallowed = True
+            failed.add(self)
             raise
+        failed.discard(self)
         heard.unexpected.update(result.unexpected_keys)
         return result
 
     def recording(self: logging.Logger, record: logging.LogRecord) -> None:
         records.append(record.getMessage())
-        handle(self, record)
+        if enabled(self, record.levelno):
+            handle(self, record)
+
+    def audible(self: logging.Logger, level: int) -> bool:
+        return level >= logging.INFO or enabled(self, level)
 
     with (
         warnings.catch_warnings(record=True) as caught,
@@ -85,9 +98,11 @@ def listening() -> Iterator[Heard]:
         redirect_stderr(output),
         mock.patch.object(nn.Module, "load_state_dict", watched),
         mock.patch.object(logging.Logger, "handle", recording),
+        mock.patch.object(logging.Logger, "isEnabledFor", audible),
     ):
         warnings.simplefilter("always")
         yield heard
+        heard.swallowed = bool(failed)
     words = "\n".join([output.getvalue(), *records, *(str(one.message) for one in caught)])
     heard.text = _VARYING.sub("", words)
 

@@ -15,7 +15,7 @@ from pytest_ckpt import checkpoint_file, formats, legs, progress, promises
 from pytest_ckpt.attribution import attribute_outputs
 from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, untied
 from pytest_ckpt.conflicts import collisions, tie_conflicts
-from pytest_ckpt.distinguish import distinguish
+from pytest_ckpt.distinguish import distinguish, is_table
 from pytest_ckpt.elsewhere import simulate
 from pytest_ckpt.facts import (
     blamed,
@@ -141,9 +141,10 @@ class Traveller:
         trip.carried = frozenset(name for name in live if renamed or name in keys)
 
     def _distinguish(self, trip: Trip) -> None:
-        """Move every entry that the state carries, but not what is frozen and the same in every instance.
+        """Move every entry that the state carries, but not what is constant and the same in every instance.
 
-        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out.
+        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out, and an index table
+        in a buffer, which the constructor computes again and many loaders drop.
         """
         self._twin = self._call.build_apart(trip.source)
         live = entries(trip.bare)  # now, since a constant that both are built on has been replaced
@@ -151,8 +152,7 @@ class Traveller:
         given = {
             name
             for name, tensor in twin.items()
-            if isinstance(tensor, nn.Parameter)
-            and not tensor.requires_grad
+            if (not tensor.requires_grad if isinstance(tensor, nn.Parameter) else is_table(tensor))
             and name in live
             and difference(name, live[name], tensor) is None
         }
@@ -187,7 +187,7 @@ class Traveller:
         except formats.Unfit as reason:
             trip.unfit = str(reason)
             return
-        except Exception as error:  # noqa: BLE001 -- whatever saving raises is what the report is about
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever saving raises is what the report is about
             trip.save_error = where(error)
             trip.binds = self._format.binds(trip.source) if self._call.save is None else None
             return
@@ -216,7 +216,7 @@ class Traveller:
         found = checkpoint_file.unsafe_globals(self._path)
         try:
             loaded = self._call.read(self._path)
-        except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
             trip.unsafe_globals = found if checkpoint_file.is_refusal(error) else ()
             target = self._bare(self._fresh(trip))
@@ -250,7 +250,7 @@ class Traveller:
         """Give the entries of a second module loaded from the same file; what differs in it was not in the file."""
         try:
             again = self._call.read(self._path)
-        except Exception:  # noqa: BLE001 -- it worked once; nothing follows from this
+        except (Exception, SystemExit):  # noqa: BLE001 -- it worked once; nothing follows from this
             return {}
         return entries(unwrapped(again)) if isinstance(again, nn.Module) else {}
 
@@ -276,7 +276,7 @@ class Traveller:
         prints = Prints(content)
         try:
             self._call.put(target, content)
-        except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
             trip.load_error = where(error)
             trip.blamed = blamed(trip.state, content, target, str(error)) or extra_state_refused(error, target)
             self._collided(trip, checkpoint_file.tensors(content))
