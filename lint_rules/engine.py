@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import re
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from lint_rules.names import Names, Scope
     from lint_rules.positions import Positions
     from lint_rules.rule import Rule
+
+#: A continued line that holds nothing, of which libcst loses count; what follows it is indented in the same way.
+_LONE_BACKSLASH = re.compile(r"(?<!\\)(?<!\\\r)((?:\A|\r\n|\n|\r)([ \t]*))\\(?=(?:\r\n|\r|\n)\2[^ \t\r\n])")
 
 
 class SourceError(Exception):
@@ -254,7 +258,7 @@ def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown
     import libcst as cst
 
     try:
-        tree = cst.parse_module(region.text)
+        tree = cst.parse_module(_LONE_BACKSLASH.sub(r"\1 ", region.text))
     except cst.ParserSyntaxError as error:
         raise SourceError(error.message, region.origin(error.raw_line), error.raw_column + 1) from None
     context = Context(tree, region, text, path, settings)

@@ -147,7 +147,8 @@ INFERENCE = re.compile(
 )
 #: Factories whose modules are in evaluation mode already, or might be.
 EVALUATED = re.compile(
-    r"(^|\.)(from_pretrained|load_from_checkpoint|load_model\w*|from_\w*checkpoint|load_\w+|get_pretrained\w*)$"
+    r"(^|\.)(from_pretrained|load_from_checkpoint|load_model\w*|from_\w*checkpoint|load_\w+|get_pretrained\w*"
+    r"|TRTModule)$"  # a compiled engine, which has no training mode
 )
 #: Functions that load weights which somebody has published.
 PUBLISHED = re.compile(r"(^|\.)(load_url|load_state_dict_from_url)$")

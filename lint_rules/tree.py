@@ -78,6 +78,20 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         stack += below
 
 
+def is_false(node: cst.BaseExpression | None) -> bool:
+    """Tell whether an expression is written `False`, or `0`, which a flag takes for the same.
+
+    Args:
+        node: The expression; None where an argument is not given.
+
+    Returns:
+        True if so.
+    """
+    import libcst as cst
+
+    return isinstance(node, (cst.Name, cst.Integer)) and node.value in {"False", "0"}
+
+
 def dotted(node: cst.BaseExpression) -> str | None:
     """Spell a name or a chain of attributes as written, such as `"self.model"`; None for any other expression."""
     parts: list[str] = []

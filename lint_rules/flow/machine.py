@@ -239,11 +239,14 @@ class Machine(ABC):
             kept[container] = kept.get(container, frozenset()) | held
 
     def _use_states(self, values: Values) -> None:
-        """Note each state dict that is used after a step has changed the tensors that it shares."""
+        """Note each state dict that is used after a step has changed the tensors that it shares.
+
+        What a loop has made anew since then is another module, whose steps leave the kept state as it is.
+        """
         if self._state.kept and not self._expecting_error:
             for thing in self._contents(values):
                 for keep in self._state.kept.get(thing, ()):
-                    if self.stepped.get(keep.source, 0) > keep.order:
+                    if self.stepped.get(keep.source, 0) > keep.order and keep.source.born < keep.order:
                         self.aliased[keep.node] = None
 
     def _contents(self, values: Values) -> set[Thing]:
@@ -337,6 +340,8 @@ class Machine(ABC):
         for number, value in enumerate(sorted(values, key=lambda thing: thing.number)):
             (made,) = self._make(node, frame, value.kind, value.deps, tag=str(number))
             made.definition, made.frame, made.made_by = value.definition, value.frame, value.made_by
+            self._clock += 1
+            made.born = self._clock
             self._state.modes[made] = self._modes(value)
             self.copies[made] = value
             if value in self._state.attributes:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lint_rules.engine import Context
     from lint_rules.flow import Call
+    from lint_rules.objects import Thing
     from lint_rules.outline import Outline
 
 
@@ -22,7 +23,8 @@ class LoadStateDictPath(Rule):
 
     Reports `x.load_state_dict(path)` where `x` is a module, an optimizer, a scheduler or a scaler and the argument is a
     string or a path for certain: written there, joined, formatted, annotated, read from the command line, or returned
-    by a function that returns paths. A name such as `PATH` proves nothing; what it is bound to does.
+    by a function that returns paths; also what `open` gave. A name such as `PATH` proves nothing; what it is bound to
+    does.
 
     A file that takes more than 12,000 steps to follow, several thousand lines that call each other, is left alone.
 
@@ -348,6 +350,28 @@ class LoadStateDictPath(Rule):
             why="texts that classes hold",
             lines=(18, 19),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            with open("net.pt", "rb") as file:
+                net.load_state_dict(file)
+            """,
+            why="an open file",
+            lines=(7,),
+            fixed="""
+            import torch
+
+            from networks import Net
+
+            net = Net()
+            with open("net.pt", "rb") as file:
+                net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+            """,
+        ),
     )
     valid = (
         Example(
@@ -361,6 +385,19 @@ class LoadStateDictPath(Rule):
             student.head.load_state_dict({"weight": torch.zeros(2, 2), "bias": torch.zeros(2)})
             """,
             why="the state of another module, and a dict that stands there",
+        ),
+        Example(
+            """
+            import pickle
+
+            from networks import Net
+
+            net = Net()
+            with open("net.pkl", "rb") as state:
+                state = pickle.load(state)
+                net.load_state_dict(state)
+            """,
+            why="what is read from a file",
         ),
         Example(
             """
@@ -624,7 +661,6 @@ class LoadStateDictPath(Rule):
         Yields:
             One finding a call.
         """
-        from lint_rules.objects import Kind
         from lint_rules.tree import method_of
 
         if not context.flow.complete:
@@ -635,7 +671,7 @@ class LoadStateDictPath(Rule):
                 continue
             if node.args[0].keyword is not None and node.args[0].keyword.value != "state_dict":
                 continue
-            if {value.kind for value in call.arguments[0]} == {Kind.TEXT} and takes_state(call, context):
+            if all(map(_is_file, call.arguments[0])) and call.arguments[0] and takes_state(call, context):
                 yield context.finding(
                     self,
                     node,
@@ -643,6 +679,13 @@ class LoadStateDictPath(Rule):
                     "pass `torch.load(path, weights_only=True)`",
                     _fix(call, context),
                 )
+
+
+def _is_file(value: Thing) -> bool:
+    """Tell whether a value is a path, or a file that `open` gave."""
+    from lint_rules.objects import Kind
+
+    return value.kind is Kind.TEXT or value.made_by in {"builtins.open", "open"}
 
 
 def _fix(call: Call, context: Context) -> Fix:

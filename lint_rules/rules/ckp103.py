@@ -31,8 +31,8 @@ class StrictFalseIgnored(Rule):
     ## What it does
 
     Reports `model.load_state_dict(state, strict=False)` where the result is thrown away, or bound to a name that is not
-    read again. Only `False` itself counts, written there or bound to the name that stands
-    there. A result that is assigned to `_` is thrown away on purpose, one that ends
+    read again. Only `False` itself (or `0`) counts, written there or bound to the name that
+    stands there. A result that is assigned to `_` is thrown away on purpose, one that ends
     a notebook's cell is shown: both are left alone.
 
     ## Why is this bad
@@ -73,9 +73,10 @@ class StrictFalseIgnored(Rule):
             """
             def restore(model, state):
                 model.load_state_dict(state, False)
+                model.load_state_dict(state, strict=0)
             """,
-            why="strict by position",
-            lines=(2,),
+            why="strict by position, and a zero",
+            lines=(2, 3),
         ),
         Example(
             """
@@ -378,13 +379,13 @@ def _is_lenient(call: cst.Call, context: Context) -> bool:
     """Tell whether `strict` is `False`, as it is written or as the one thing that a name is bound to."""
     import libcst as cst
 
-    from lint_rules.tree import argument
+    from lint_rules.tree import argument, is_false
 
     strict = argument(call, 1, "strict") or _written_out(call, "strict")
     if isinstance(strict, cst.Name) and strict.value not in {"True", "False"}:
         scope = next(scope for each, scope in context.names.calls if each is call)
         strict = context.names.constant(strict, scope)
-    return isinstance(strict, cst.Name) and strict.value == "False"
+    return is_false(strict)
 
 
 def _written_out(call: cst.Call, name: str) -> cst.BaseExpression | None:

@@ -1263,6 +1263,17 @@ class MissingEval(Rule):
         Example(
             """
             import torch
+            from torch2trt import TRTModule
+
+            engine = TRTModule()
+            engine.load_state_dict(torch.load("engine.pth", weights_only=True))
+            print(engine(torch.ones(1, 3, 224, 224)))
+            """,
+            why="an engine that is compiled for inference",
+        ),
+        Example(
+            """
+            import torch
 
             from networks import Net
 

@@ -28,7 +28,7 @@ class WeightsOnlyFalse(Rule):
     ## What it does
 
     Reports `torch.load(..., weights_only=False)`, under whatever name the function goes in the file, and partials of it
-    that are handed on. Only a literal `False` counts: a variable leaves the choice to somebody else.
+    that are handed on. Only a literal `False` (or `0`) counts: a variable leaves the choice to somebody else.
 
     The rule is off by default, because there are files that load in no other way. Switch it on where none should be
     left, and mark the exceptions.
@@ -69,9 +69,9 @@ class WeightsOnlyFalse(Rule):
             """
             import torch as t
 
-            checkpoint = t.load("checkpoint.pt", weights_only=False)
+            checkpoint = t.load("checkpoint.pt", weights_only=0)
             """,
-            why="the module has another name",
+            why="the module has another name, and a zero",
             lines=(3,),
         ),
         Example(
@@ -241,10 +241,7 @@ class WeightsOnlyFalse(Rule):
 
 def _is_off(load: TorchLoad, context: Context) -> bool:
     """Tell whether the guard is `False`, as it is written or as the one thing that a name is bound to."""
-    import libcst as cst
+    from lint_rules.tree import is_false
 
     value = load.keyword(_GUARD)
-    if value is None:
-        return False
-    known = context.names.constant(value, load.scope)
-    return isinstance(known, cst.Name) and known.value == "False"
+    return value is not None and is_false(context.names.constant(value, load.scope))

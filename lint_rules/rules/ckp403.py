@@ -416,6 +416,43 @@ class StateDictAlias(Rule):
             """,
             why="taken again after training",
         ),
+        Example(
+            """
+            import copy
+
+            import torch
+
+            from networks import Net, average
+
+
+            def collect(server, clients):
+                states = []
+                for batches in clients:
+                    model = copy.deepcopy(server)
+                    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+                    for x in batches:
+                        model(x).sum().backward()
+                        optimizer.step()
+                    states.append(model.state_dict())
+                return states
+
+
+            def ensemble(folds):
+                states = []
+                for batches in folds:
+                    states.append(fit(Net(), batches))
+                return average(states)
+
+
+            def fit(model, batches):
+                optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+                for x in batches:
+                    model(x).sum().backward()
+                    optimizer.step()
+                return model.state_dict()
+            """,
+            why="each round makes a model of its own",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:

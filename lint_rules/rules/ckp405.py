@@ -202,6 +202,25 @@ class CheckpointKeyNeverSaved(Rule):
             """,
             why="one checkpoint is made of another",
         ),
+        Example(
+            """
+            import torch
+
+
+            def save(path, model):
+                torch.save({"model": model.state_dict(), "step": 1}, path)
+
+
+            def load(path, model):
+                checkpoint = torch.load(path, weights_only=True)
+                model.load_state_dict(checkpoint["model"] if "model" in checkpoint else checkpoint["state_dict"])
+                if "step" in checkpoint:
+                    return checkpoint["step"]
+                else:
+                    return checkpoint["epoch"]
+            """,
+            why="keys of an older layout, where today's are not there",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -332,12 +351,25 @@ def _note_key(node: cst.Subscript, loaded: _Loaded) -> None:
 
 
 def _expected(block: Block) -> set[cst.CSTNode]:
-    """Give what stands in a `try` that catches the error of a missing key."""
+    """Give what stands in a `try` that catches the error of a missing key, or where another key is not there."""
     import libcst as cst
 
     from lint_rules.tree import walk
 
-    return {inside for node in block.nodes if isinstance(node, cst.Try) for inside in walk(node.body)}
+    guarded: list[cst.CSTNode] = []
+    for node in block.nodes:
+        if isinstance(node, cst.Try):
+            guarded.append(node.body)
+        elif isinstance(node, (cst.If, cst.IfExp)) and node.orelse is not None and _asks(node.test):
+            guarded.append(node.orelse)
+    return {inside for each in guarded for inside in walk(each)}
+
+
+def _asks(test: cst.BaseExpression) -> bool:
+    """Tell whether a test asks for a key."""
+    import libcst as cst
+
+    return isinstance(test, cst.Comparison) and isinstance(test.comparisons[0].operator, cst.In)
 
 
 def _keys(

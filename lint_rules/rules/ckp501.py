@@ -37,7 +37,7 @@ _MOVED = re.compile(rb"\.(?:to|cuda|cpu)\(")
 _ALONE = re.compile(rb"[\"\s]*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
 #: A line that the next one continues, and the rest of a line that ends with the call or inside its arguments.
 _OPEN = re.compile(rb"(?:[(\[{,=+\-*/|&<>\\]|\b(?:and|or|not|in|is|if|else|return))[ \t]*(?:\\n\",)?\r?\n$")
-_LAST = re.compile(rb"(?:[^\n()]|\([^\n()]*\))*(?:\)[ \t]*(?:#[^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)")
+_LAST = re.compile(rb"(?:[^\n()]|\([^\n()]*\))*(?:\)[ \t]*(?:[#;][^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)")
 _EVIDENT = (
     rb"\bNAME(?:\.(?:" + _SHOWS.encode() + rb")\("
     rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
@@ -47,10 +47,14 @@ _EVIDENT = (
     rb"|\bfor [^\n]*\bNAME\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter)"
 )
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
+#: A notebook's cell whose lines stand in one string.
+_WHOLE_CELL = re.compile(rb"\"source\": ?\"[^\"]")
 
 
 def _may_move_tensor(data: bytes) -> bool:
     """Tell whether a statement may move a tensor; cheap, and often wrong."""
+    if _WHOLE_CELL.search(data) is not None:
+        return True
     names: set[bytes] = set()
     lines = b'"cells"' not in data  # a notebook's JSON breaks lines in its own way
     for found in _MOVED.finditer(data):
@@ -300,6 +304,17 @@ class DiscardedTensorTo(Rule):
                 def move(self, device):
                     self.base = self.base.to(device)
             """,
+        ),
+        Example(
+            """
+            import torch
+
+
+            def move(x: torch.Tensor, y: torch.Tensor, device):
+                x.to(device); y.to(device)
+            """,
+            why="two on a line",
+            lines=(5, 5),
         ),
     )
     valid = (

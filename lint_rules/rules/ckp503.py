@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 _WRITTEN = re.compile(
     rb"= *(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
-    rb"(?:\"[^\"\n]*\": |'[^'\n]*': )?((?:torch\.)?(?:nn\.)?[A-Z]\w*)\("
+    rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?((?:torch\.)?(?:nn\.)?[A-Z]\w*)\("
 )
+_PAIRED = re.compile(rb"= *((?:torch\.)?(?:nn\.)?[A-Z]\w*)\([^\n]*\), *(?:torch\.)?(?:nn\.)?[A-Z]\w*\(")
 _CALLED = re.compile(rb"= *\[\s*([a-z_]\w*)\(")
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
 _STORED = re.compile(rb"\] = ((?:torch\.)?(?:nn\.)?[A-Z]\w*)\(")
@@ -54,9 +55,9 @@ def _may_hide_modules(data: bytes) -> bool:
 
 def _candidates(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Yield what something is put into, what is called to make it, and whether both stand in one assignment."""
-    for pattern in (_WRITTEN, _CALLED, _APPENDED, _STORED):
+    for pattern in (_WRITTEN, _PAIRED, _CALLED, _APPENDED, _STORED):
         for found in pattern.finditer(data):
-            yield _word_before(data, found.start()), found[1], pattern in (_WRITTEN, _CALLED)
+            yield _word_before(data, found.start()), found[1], pattern in (_WRITTEN, _PAIRED, _CALLED)
 
 
 def _is_registered(target: bytes, data: bytes) -> bool:
@@ -340,6 +341,22 @@ class UnregisteredSubmodules(Rule):
             """,
             why="what a method makes, a call of `list`, lists in a list; others that have nothing to do with it",
             lines=(7, 8, 9),
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.pair = nn.Linear(2, 2), nn.Linear(2, 2)
+                    self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+                    self.activations = nn.ReLU(), nn.Tanh()
+                    self.experts = {str(i): nn.Linear(2, 2) for i in range(4)}
+            """,
+            why="a tuple without brackets, a dict whose keys are computed",
+            lines=(7, 10),
         ),
     )
     valid = (
