@@ -63,9 +63,10 @@ class _Altered(TorchFunctionMode):
         at, self._count = self._count, self._count + 1
         if at in self._changes:
             return self._changes[at](function, args, kwargs)
-        if not self._changes and getattr(function, "__name__", "") != "__get__":
+        name = getattr(function, "__name__", "")
+        if not self._changes and name != "__get__" and not name.startswith("_set_"):  # these set what torch itself does
             path = self._above[-1] if self._above else ""
-            self.calls.append(_Call(at, path, getattr(function, "__name__", ""), function, args, kwargs))
+            self.calls.append(_Call(at, path, name, function, args, kwargs))
         return function(*args, **kwargs)
 
     @contextmanager
