@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-xla check docs sweep clean
+.PHONY: demo test test-xla check docs sweep mutation clean
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements-dev.txt pyproject.toml
@@ -30,6 +30,11 @@ test: check docs
 
 sweep: $(STAMP)
 	SWEEP=full $(BIN)/python -m pytest -n 2 -m sweep tests/real/test_sweep.py
+
+# Breaks the code in one place at a time and runs what should notice; a quarter of an hour and more, so no part of `test`.
+mutation: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/bench/requirements-mutation.txt
+	$(BIN)/python tests/bench/mutation.py
 
 # The legs to and from an accelerator on a real second device; 7 GB in an environment of its own, so no part of `test`.
 test-xla:
