@@ -58,14 +58,6 @@ def is_simple(tensor: Tensor) -> bool:
     )
 
 
-def is_table(tensor: Tensor) -> bool:
-    """Whether the elements of a tensor differ: a constructor has computed them. What waits to be set is all alike."""
-    if not is_simple(tensor) or not tensor.numel():
-        return False
-    data = tensor.detach()
-    return not bits_equal(data, data.flatten()[0].expand(data.shape).contiguous())
-
-
 def _move(tensor: Tensor, generator: torch.Generator) -> bool:
     data = tensor.detach()
     try:

@@ -15,7 +15,7 @@ from pytest_ckpt import checkpoint_file, formats, legs, progress, promises
 from pytest_ckpt.attribution import attribute_outputs
 from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, untied
 from pytest_ckpt.conflicts import collisions, tie_conflicts
-from pytest_ckpt.distinguish import distinguish, is_table
+from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.elsewhere import simulate
 from pytest_ckpt.facts import (
     blamed,
@@ -141,10 +141,10 @@ class Traveller:
         trip.carried = frozenset(name for name in live if renamed or name in keys)
 
     def _distinguish(self, trip: Trip) -> None:
-        """Move every entry that the state carries, but not what is constant and the same in every instance.
+        """Move every entry that the state carries, but not what is frozen and the same in every instance.
 
-        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out, and an index table
-        in a buffer, which the constructor computes again and many loaders drop.
+        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out. A buffer is moved
+        even so: a loader that drops what the constructor makes again says so with `allow_missing`.
         """
         self._twin = self._call.build_apart(trip.source)
         live = entries(trip.bare)  # now, since a constant that both are built on has been replaced
@@ -152,7 +152,8 @@ class Traveller:
         given = {
             name
             for name, tensor in twin.items()
-            if (not tensor.requires_grad if isinstance(tensor, nn.Parameter) else is_table(tensor))
+            if isinstance(tensor, nn.Parameter)
+            and not tensor.requires_grad
             and name in live
             and difference(name, live[name], tensor) is None
         }
