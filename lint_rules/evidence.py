@@ -7,7 +7,6 @@ else.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -20,26 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lint_rules.names import Names, Scope
-
-_MODULE = re.compile(
-    r"torch\.nn\.(modules\.(\w+\.)?)?(?!Parameter$|Parameter\.|UninitializedParameter|Buffer$|UninitializedBuffer)[A-Z]\w*$"
-    r"|torch_geometric\.nn\.(\w+\.)*[A-Z]\w*$"
-    r"|torchvision\.ops\.(DeformConv2d|FrozenBatchNorm2d|MLP|Conv2dNormActivation|FeaturePyramidNetwork)$"
-)
-_BASE = re.compile(
-    r"torch\.jit\.ScriptModule$"
-    r"|(pytorch_lightning|lightning)\.(\w+\.)*LightningModule$"
-    r"|(transformers|[\w.]*modeling_utils)\.(\w+\.)*PreTrainedModel$"
-    r"|(diffusers|[\w.]*modeling_utils)\.(\w+\.)*ModelMixin$"
-)
-#: Modules without parameters, buffers or a mode: nothing is lost if nobody registers them.
-_STATELESS = re.compile(
-    r"(\w*(ReLU|ELU|GELU|Tanh|Sigmoid|Softmax|Softmin|Softplus|Softshrink|Softsign|Hardtanh|Hardswish|Hardshrink|Tanhshrink"
-    r"|SiLU|Mish|GLU|Loss|Threshold|Similarity|PairwiseDistance|Shuffle|Unshuffle)(2d)?"
-    r"|(Adaptive)?(Max|Avg|LP|FractionalMax)Pool\dd|(Adaptive)?MaxUnpool\dd|\w*Pad\dd|Upsample\w*|Upsampling\w*|Fold|Unfold"
-    r"|Identity|Flatten|Unflatten)$"
-)
-_SAME = knowledge.RETURNS_SELF | {"eval", "train"}
 
 
 class Modules:
@@ -72,7 +51,7 @@ class Modules:
     def _is_base(self, node: cst.BaseExpression, scope: Scope) -> bool:
         name = self._names.resolve(node, scope)
         if name is not None:
-            return bool(_MODULE.match(name) or _BASE.match(name))
+            return bool(knowledge.MODULE.match(name) or knowledge.BASE.match(name))
         definition = self.definition(node, scope)
         return isinstance(definition, cst.ClassDef) and self.is_module(definition)
 
@@ -98,7 +77,11 @@ class Modules:
             scope: The scope that it stands in.
             stateful: Whether modules without parameters, buffers and a mode, such as activations, do not count.
         """
-        while isinstance(node, cst.Call) and method_of(node) in _SAME and isinstance(node.func, cst.Attribute):
+        while (
+            isinstance(node, cst.Call)
+            and method_of(node) in knowledge.SAME_MODULE
+            and isinstance(node.func, cst.Attribute)
+        ):
             if self._names.resolve(node.func, scope):
                 break
             node = node.func.value
@@ -106,7 +89,9 @@ class Modules:
             return False
         name = self._names.resolve(node.func, scope)
         if name is not None:
-            return bool(_MODULE.match(name)) and not (stateful and _STATELESS.match(name.rpartition(".")[2]))
+            return bool(knowledge.MODULE.match(name)) and not (
+                stateful and knowledge.STATELESS.match(name.rpartition(".")[2])
+            )
         definition = self.definition(node.func, scope)
         if isinstance(definition, cst.ClassDef):
             return self.is_module(definition)

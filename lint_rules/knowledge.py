@@ -138,6 +138,7 @@ RETURNS_SELF = frozenset(
         "hpu",
     }
 )
+SAME_MODULE = RETURNS_SELF | {"eval", "train"}
 PART_METHODS = frozenset({"modules", "named_modules", "children", "named_children"})
 WEIGHT_METHODS = frozenset({"parameters", "named_parameters", "trainable_parameters"})
 #: Methods that run a module. Others may do anything, so they prove nothing.
@@ -160,6 +161,26 @@ NO_MODULE = re.compile(
     r"trainer|agent|runner|manager|handler|loader|checkpoint|ckpt|session|learner|solver|experiment|saver"
     r"|pipeline|pipe$|config|cfg|estimator|predictor|wrapper|helper|util|engine|engines|backend|storage|io$",
     re.IGNORECASE,
+)
+#: Classes of libraries that are modules.
+MODULE = re.compile(
+    r"torch\.nn\.(modules\.(\w+\.)?)?(?!Parameter$|Parameter\.|UninitializedParameter|Buffer$|UninitializedBuffer)[A-Z]\w*$"
+    r"|torch_geometric\.nn\.(\w+\.)*[A-Z]\w*$"
+    r"|torchvision\.ops\.(DeformConv2d|FrozenBatchNorm2d|MLP|Conv2dNormActivation|FeaturePyramidNetwork)$"
+)
+#: ... and base classes of frameworks that everybody subclasses.
+BASE = re.compile(
+    r"torch\.jit\.ScriptModule$"
+    r"|(pytorch_lightning|lightning)\.(\w+\.)*LightningModule$"
+    r"|(transformers|[\w.]*modeling_utils)\.(\w+\.)*PreTrainedModel$"
+    r"|(diffusers|[\w.]*modeling_utils)\.(\w+\.)*ModelMixin$"
+)
+#: Modules without parameters, buffers or a mode: nothing is lost if nobody registers them.
+STATELESS = re.compile(
+    r"(\w*(ReLU|ELU|GELU|Tanh|Sigmoid|Softmax|Softmin|Softplus|Softshrink|Softsign|Hardtanh|Hardswish|Hardshrink|Tanhshrink"
+    r"|SiLU|Mish|GLU|Loss|Threshold|Similarity|PairwiseDistance|Shuffle|Unshuffle)(2d)?"
+    r"|(Adaptive)?(Max|Avg|LP|FractionalMax)Pool\dd|(Adaptive)?MaxUnpool\dd|\w*Pad\dd|Upsample\w*|Upsampling\w*|Fold|Unfold"
+    r"|Identity|Flatten|Unflatten)$"
 )
 #: Classes whose load_state_dict is torch's own.
 MODULES = frozenset(

@@ -10,6 +10,8 @@ import ast
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from lint_rules.knowledge import BASE, MODULE, SAME_MODULE, STATELESS
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
@@ -52,6 +54,17 @@ class Outline:
         return [node for node in self._nodes if isinstance(node, ast.stmt)]
 
     @cached_property
+    def classes(self) -> list[ast.ClassDef]:
+        """Every class."""
+        return [node for node in self.statements if isinstance(node, ast.ClassDef)]
+
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """The names of all classes and functions that the source defines."""
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        return frozenset(node.name for node in self.statements if isinstance(node, kinds))
+
+    @cached_property
     def alone(self) -> frozenset[ast.AST]:
         """The expressions that are a statement of their own, so that nothing becomes of their values."""
         return frozenset(node.value for node in self.statements if isinstance(node, ast.Expr))
@@ -88,6 +101,25 @@ class Outline:
         """Tell whether a source may refer to one of some functions of torch, or hands on torch itself."""
         functions = _Functions(names, self._known)
         return "torch" in self._stars or self._torch_is_passed or any(map(functions.may_be, self._named))
+
+    def may_make_module(self, node: ast.AST, *, stateful: bool = False) -> bool:
+        """Tell whether an expression may make a new module, as `lint_rules.evidence.Modules.makes` has it."""
+        while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SAME_MODULE:
+            node = node.func.value
+        if not isinstance(node, ast.Call):
+            return False
+        if "torch" in self._stars or (isinstance(node.func, ast.Name) and node.func.id in self.defined):
+            return True
+        makers = (name for name in self._may_mean(node.func) if MODULE.match(name))
+        return any(not (stateful and STATELESS.match(name.rpartition(".")[2])) for name in makers)
+
+    def may_be_module_class(self, definition: ast.ClassDef) -> bool:
+        """Tell whether a class may be a module, as `lint_rules.evidence.Modules.is_module` has it."""
+        return "torch" in self._stars or any(
+            (isinstance(base, ast.Name) and base.id in self.defined)
+            or any(MODULE.match(name) or BASE.match(name) for name in self._may_mean(base))
+            for base in definition.bases
+        )
 
     def is_state_of_module(self, node: ast.expr) -> bool:
         """Tell whether an expression is the state of an object that the source did not load: `other.state_dict()`."""
@@ -153,7 +185,7 @@ class _Functions:
 
     def may_be(self, node: ast.expr) -> bool:
         """Tell whether an expression may stand for one of the functions."""
-        if isinstance(node, (ast.Name, ast.Attribute)) and _last_name(node) not in self._last:
+        if isinstance(node, (ast.Name, ast.Attribute)) and last_name(node) not in self._last:
             return False
         return not _meanings(node, self._known).isdisjoint(self._names)
 
@@ -167,7 +199,7 @@ def _meanings(node: ast.expr, known: Mapping[str, set[str]]) -> set[str]:
     if isinstance(node, ast.NamedExpr):
         return _meanings(node.value, known)
     if isinstance(node, ast.Call) and node.args:
-        called = {_last_name(node.func), *(name.rpartition(".")[2] for name in _meanings(node.func, known))}
+        called = {last_name(node.func), *(name.rpartition(".")[2] for name in _meanings(node.func, known))}
         if not called.isdisjoint(_TRANSPARENT):
             first = node.args[0]
             return {str(first.value)} if isinstance(first, ast.Constant) else _meanings(first, known)
@@ -190,10 +222,18 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, str | ast.expr]]:
     elif isinstance(node, ast.Assign):
         for target in node.targets:
             if isinstance(target, (ast.Name, ast.Attribute)):
-                yield _last_name(target), node.value
+                yield last_name(target), node.value
     elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
-        yield _last_name(node.target), node.value
+        yield last_name(node.target), node.value
 
 
-def _last_name(node: ast.expr) -> str:
+def is_dotted(node: ast.expr) -> bool:
+    """Tell whether an expression is a name or a chain of attributes of one."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
+def last_name(node: ast.AST) -> str:
+    """Give a name, or the last part of a chain of attributes; nothing for all else."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

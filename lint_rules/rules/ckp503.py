@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lint_rules.outline import is_dotted, last_name, nodes
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.evidence import Modules
     from lint_rules.names import Names, Scope
+    from lint_rules.outline import Outline
 
 _WRITTEN = re.compile(
     rb"= *(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
@@ -32,6 +36,8 @@ _HARMLESS = frozenset(
     for name in ("len", "enumerate", "zip", "reversed", "range", "iter", "print", "next", "isinstance")
 )
 _REGISTERING = frozenset({"add_module", "register_module", "setattr", "__setattr__"})
+#: Where a module keeps its parts.
+_HIDDEN = frozenset({"_modules", "__dict__"})
 #: What may register the layers of another object.
 _OUTSIDE = re.compile(r"regist|add_module|setattr|^(ModuleList|ModuleDict|Sequential)$|parameters$|add_param_group")
 _CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential"})
@@ -537,6 +543,10 @@ class UnregisteredSubmodules(Rule):
         ),
     )
 
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a class may keep layers in a plain container."""
+        return any(_may_hide(each, outline) for each in outline.classes if outline.may_be_module_class(each))
+
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each place where a module puts layers into a plain container of its own.
 
@@ -563,6 +573,97 @@ class UnregisteredSubmodules(Rule):
                         "and `parameters()`; use `nn.ModuleList` or `nn.ModuleDict`",
                         fix,
                     )
+
+
+def _may_hide(definition: ast.ClassDef, outline: Outline) -> bool:
+    """Tell whether an attribute of a class may be given nothing but plain containers, and layers into one of them."""
+    methods = [each for each in definition.body if isinstance(each, ast.FunctionDef)]
+    if any(method.name in _REPLACED or any(map(_registers, nodes(method))) for method in methods):
+        return False
+    given: dict[str, list[tuple[ast.expr, _Filled]]] = defaultdict(list)
+    filled: set[str] = set()
+    for method in methods:
+        names = _Filled(method, outline)
+        filled |= {name for name in names.filled if name.startswith("self.")}
+        for name, value in names.values:
+            if name.startswith("self."):
+                given[name].append((value, names))
+    return any(
+        all(names.may_be_plain(value) for value, names in values)
+        and (name in filled or any(names.may_hold(value) for value, names in values))
+        for name, values in given.items()
+    )
+
+
+def _registers(node: ast.AST) -> bool:
+    """Tell whether modules are registered under names that the program makes up."""
+    if isinstance(node, ast.Attribute):
+        return node.attr in _HIDDEN
+    return isinstance(node, ast.Call) and last_name(node.func) in _REGISTERING and is_dotted(node.func)
+
+
+class _Filled:
+    """What one method assigns to its own names and to attributes of `self`, and which of them it puts layers into.
+
+    Attributes:
+        values: Each name, or attribute with its `self.`, with what it is assigned.
+        filled: Those that layers are put into later.
+    """
+
+    def __init__(self, method: ast.FunctionDef, outline: Outline) -> None:
+        self._outline = outline
+        every = nodes(method)
+        pairs = [(target, node.value) for node in every if isinstance(node, ast.Assign) for target in node.targets]
+        pairs += [(node.target, node.value) for node in every if isinstance(node, ast.AnnAssign) and node.value]
+        self.values = [(_own_name(target), value) for target, value in pairs if not isinstance(target, ast.Subscript)]
+        self._layers = {name for name, value in self.values if outline.may_make_module(value, stateful=True)}
+        self._plain = {name for name, value in self.values if _may_be_container(value)}
+        puts = [(target.value, value) for target, value in pairs if isinstance(target, ast.Subscript)]
+        puts += [(node.target, node.value) for node in every if isinstance(node, ast.AugAssign)]
+        puts += [
+            (node.func.value, node.args[-1])
+            for node in every
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ADDERS
+            if node.args
+        ]
+        self.filled = {_own_name(place) for place, value in puts if self._has_layer(value)}
+
+    def may_be_plain(self, value: ast.expr) -> bool:
+        """Tell whether a value may be a plain container, made by a method perhaps; or None."""
+        if isinstance(value, ast.Name):
+            return value.id in self._plain
+        return _may_be_container(value) or _is_own_call(value) or (isinstance(value, ast.Constant) and not value.value)
+
+    def may_hold(self, value: ast.expr) -> bool:
+        """Tell whether a value may be a container that holds layers."""
+        if isinstance(value, ast.Name):
+            held = (each for name, each in self.values if name == value.id)
+            return value.id in self.filled or any(map(self._has_layer, held))
+        return _is_own_call(value) or self._has_layer(value)
+
+    def _has_layer(self, value: ast.expr) -> bool:
+        return any(
+            self._outline.may_make_module(each, stateful=True)
+            or (isinstance(each, ast.Name) and each.id in self._layers)
+            for each in nodes(value)
+        )
+
+
+def _may_be_container(value: ast.expr) -> bool:
+    if isinstance(value, ast.Call):
+        return isinstance(value.func, ast.Name) and value.func.id in {"list", "dict", "tuple"}
+    return isinstance(value, (ast.List, ast.Tuple, ast.Dict, ast.ListComp, ast.DictComp))
+
+
+def _own_name(node: ast.expr) -> str:
+    """Spell a name as it is, and an attribute of `self` with its `self.`; nothing for all else."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+        return f"self.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_own_call(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and _own_name(node.func).startswith("self.")
 
 
 def _touched_from_outside(tree: cst.Module) -> Iterator[str]:
@@ -649,7 +750,7 @@ class _Class:
                 name = (dotted(node.func) or "").rpartition(".")[2]
                 if name in _REGISTERING:
                     return True
-            elif isinstance(node, cst.Attribute) and node.attr.value in {"_modules", "__dict__"}:
+            elif isinstance(node, cst.Attribute) and node.attr.value in _HIDDEN:
                 return True
         return False
 
