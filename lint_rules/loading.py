@@ -29,10 +29,10 @@ _RENAMED = re.compile(rb"import\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]
 _IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
 #: What a source must hold so that it can call `torch.load`.
 TORCH_LOAD_NEEDS: tuple[tuple[Needle, ...], ...] = (
-    (b"torch.load",),
-    (b"serialization.load",),
-    (b"import torch", b".load", _RENAMED),
-    (b"from torch", b"load", _IMPORTED),
+    (b"torch", b"torch.load"),
+    (b"torch", b"serialization.load"),
+    (b"torch", b".load", b"import torch", _RENAMED),
+    (b"torch", b"load", b"from torch", _IMPORTED),
 )
 
 _STATE_CALL = re.compile(rb"\.load_state_dict\s*\(\s*(?!\))")

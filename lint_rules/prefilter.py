@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import re
+    from collections.abc import Iterable, Iterator
 
     from lint_rules.rule import Needle, Rule
 
@@ -26,6 +27,24 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """
     seen: dict[Needle, bool] = {}
     return tuple(rule for rule in rules if any(_all_held(data, need, seen) for need in rule.needs))
+
+
+def places(data: bytes, word: bytes) -> Iterator[int]:
+    """Yield where a word begins, behind anything that is no part of a name.
+
+    To compile a pattern for each word that is met takes longer than to look for the word and then around it.
+    """
+    start = data.find(word)
+    while start >= 0:
+        before = data[start - 1 : start]
+        if not before.isalnum() and before != b"_":
+            yield start
+        start = data.find(word, start + 1)
+
+
+def is_followed(data: bytes, word: bytes, after: re.Pattern[bytes]) -> bool:
+    """Tell whether a word stands somewhere with something behind it."""
+    return any(after.match(data, start + len(word)) for start in places(data, word))
 
 
 def _all_held(data: bytes, need: Iterable[Needle], seen: dict[Needle, bool]) -> bool:

@@ -6,6 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, cast
 
+from lint_rules.prefilter import places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -38,14 +39,22 @@ _ALONE = re.compile(rb"[\"\s]*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
 #: A line that the next one continues, and the rest of a line that ends with the call or inside its arguments.
 _OPEN = re.compile(rb"(?:[(\[{,=+\-*/|&<>\\]|\b(?:and|or|not|in|is|if|else|return))[ \t]*(?:\\n\",)?\r?\n$")
 _LAST = re.compile(rb"(?:[^\n()]|\([^\n()]*\))*(?:\)[ \t]*(?:[#;][^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)")
-_EVIDENT = (
-    rb"\bNAME(?:\.(?:" + _SHOWS.encode() + rb")\("
+#: What stands behind a name that is a tensor, ...
+_EVIDENT = re.compile(
+    rb"\.(?:" + _SHOWS.encode() + rb")\("
     rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
     rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)[\w.]+\(|Tensor\(|Parameter\(|_sequence\()"
-    rb"|\s*=[^=\n]*\.(?:generate|encode|" + _SHOWS.encode() + rb")\()"
-    rb"|isinstance\(NAME, (?:torch\.)?Tensor|is_tensor\(NAME\b|register_buffer\([\"']NAME[\"']"
-    rb"|\bfor [^\n]*\bNAME\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter)"
+    rb"|\s*=[^=\n]*\.(?:generate|encode|" + _SHOWS.encode() + rb")\("
 )
+#: ... on both sides of it, ...
+_TESTED = {
+    b"isinstance(": re.compile(rb", (?:torch\.)?Tensor"),
+    b"is_tensor(": re.compile(rb"\b"),
+    b"register_buffer('": re.compile(rb"'"),
+    b'register_buffer("': re.compile(rb'"'),
+}
+#: ... or on those of what a loop unpacks.
+_LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter)")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
 #: A notebook's cell whose lines stand in one string.
 _WHOLE_CELL = re.compile(rb"\"source\": ?\"[^\"]")
@@ -53,10 +62,10 @@ _WHOLE_CELL = re.compile(rb"\"source\": ?\"[^\"]")
 
 def _may_move_tensor(data: bytes) -> bool:
     """Tell whether a statement may move a tensor; cheap, and often wrong."""
-    if _WHOLE_CELL.search(data) is not None:
+    lines = b'"cells"' not in data  # a notebook's JSON breaks lines in its own way
+    if not lines and _WHOLE_CELL.search(data) is not None:
         return True
     names: set[bytes] = set()
-    lines = b'"cells"' not in data  # a notebook's JSON breaks lines in its own way
     for found in _MOVED.finditer(data):
         line = data.rfind(b"\n", 0, found.start()) + 1
         before = data[line : found.start()]
@@ -70,9 +79,18 @@ def _may_move_tensor(data: bytes) -> bool:
     return any(
         (name == b"timesteps" and b".set_timesteps(" in data)
         or name.decode(errors="replace") in _TENSOR_KEYS
-        or re.search(_EVIDENT.replace(b"NAME", re.escape(name)), data, re.MULTILINE) is not None
+        or any(_is_evident(data, start, start + len(name)) for start in places(data, name))
         for name in names
     )
+
+
+def _is_evident(data: bytes, start: int, end: int) -> bool:
+    """Tell whether what stands around a name says that it is a tensor."""
+    tests = (after for before, after in _TESTED.items() if data.startswith(before, max(start - len(before), 0)))
+    if _EVIDENT.match(data, end) or any(after.match(data, end) for after in tests):
+        return True
+    line = data.rfind(b"\n", 0, start) + 1
+    return data.find(b"for ", line, start) >= 0 and _LOOPED.match(data, end) is not None
 
 
 def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lint_rules.outline import is_dotted, last_name, nodes
+from lint_rules.prefilter import is_followed, places
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -21,14 +22,28 @@ if TYPE_CHECKING:
     from lint_rules.names import Names, Scope
     from lint_rules.outline import Outline
 
+_LAYER = rb"(?:torch\.)?(?:nn\.)?[A-Z]\w*"
+#: What a container that is written down begins with, an assignment to several names, or a list of what functions make.
 _WRITTEN = re.compile(
-    rb"= *(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
-    rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?((?:torch\.)?(?:nn\.)?[A-Z]\w*)\("
+    rb"= *(?:"
+    rb"(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
+    rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?(" + _LAYER + rb")\("
+    rb"|(" + _LAYER + rb")(?=\([^\n]*\), *" + _LAYER + rb"\()"
+    rb"|\[\s*([a-z_]\w*)\()"
 )
-_PAIRED = re.compile(rb"= *((?:torch\.)?(?:nn\.)?[A-Z]\w*)\([^\n]*\), *(?:torch\.)?(?:nn\.)?[A-Z]\w*\(")
-_CALLED = re.compile(rb"= *\[\s*([a-z_]\w*)\(")
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
-_STORED = re.compile(rb"\] = ((?:torch\.)?(?:nn\.)?[A-Z]\w*)\(")
+_STORED = re.compile(rb"\] = (" + _LAYER + rb")\(")
+#: What stands behind a name that is given a plain container, one that is given a layer, ...
+_CONTAINER = re.compile(rb"(?:\s*:[^=\n]*)?\s*=\s*(?:\[|\{|\(|list\(|dict\()")
+_MADE = re.compile(rb" = " + _LAYER + rb"\(")
+#: ... a class with a base, one that is handed to a container which registers, and the rest of a line.
+_SUBCLASS = re.compile(rb"\((?!object)")
+_CLOSED = re.compile(rb"\s*\)")
+_END = re.compile(rb"\n")
+_KEPT = re.compile(rb"self\.\w+ = $")
+_REGISTRY = re.compile(rb"(?:List|Dict|Sequential)\(\s*\*?$")
+_LONGEST_REGISTRY = 80  # bytes
+_IMPORTED = re.compile(rb"from torch\.nn(?:\.\w+)* import (\([^)]*|[^\n]*)")
 _STATELESS = re.compile(rb"(?:Pool|Loss|LU|Tanh|Sigmoid|Softmax)\w*$")
 _ADDERS = {"append": 0, "insert": 1, "extend": 0, "update": 0, "add": 0}
 _HARMLESS = frozenset(
@@ -61,14 +76,17 @@ def _may_hide_modules(data: bytes) -> bool:
 
 def _candidates(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Yield what something is put into, what is called to make it, and whether both stand in one assignment."""
-    for pattern in (_WRITTEN, _PAIRED, _CALLED, _APPENDED, _STORED):
+    for pattern in (_WRITTEN, _APPENDED, _STORED):
         for found in pattern.finditer(data):
-            yield _word_before(data, found.start()), found[1], pattern in (_WRITTEN, _PAIRED, _CALLED)
+            yield _word_before(data, found.start()), found[found.lastindex or 0], pattern is _WRITTEN
 
 
 def _is_registered(target: bytes, data: bytes) -> bool:
     """Tell whether a container is handed to one that registers."""
-    return re.search(rb"(?:List|Dict|Sequential)\(\s*\*?%s\s*\)" % re.escape(target), data) is not None
+    return any(
+        _CLOSED.match(data, start + len(target)) and _REGISTRY.search(data, max(start - _LONGEST_REGISTRY, 0), start)
+        for start in places(data, target)
+    )
 
 
 def _may_be_module(name: bytes, data: bytes) -> bool:
@@ -78,9 +96,9 @@ def _may_be_module(name: bytes, data: bytes) -> bool:
     if b"nn." in name:
         return True
     if name[:1].isupper():
-        written = rb"class %s\((?!object)|from torch\.nn(?:\.\w+)* import [^\n]*\b%s\b" % (name, name)
-        return re.search(written, data) is not None
-    return b"def %s(" % name in data or re.search(rb"\b%s = (?:torch\.)?(?:nn\.)?[A-Z]\w*\(" % name, data) is not None
+        imported = any(name in found[1] for found in _IMPORTED.finditer(data))
+        return imported or is_followed(data, b"class " + name, _SUBCLASS)
+    return b"def %s(" % name in data or is_followed(data, name, _MADE)
 
 
 def _word_before(data: bytes, end: int) -> bytes:
@@ -91,12 +109,15 @@ def _word_before(data: bytes, end: int) -> bytes:
 
 def _is_plain_there(target: bytes, data: bytes) -> bool:
     """Tell whether a plain container is made somewhere."""
-    made = rb"%s(?:\s*:[^=\n]*)?\s*=\s*(?:\[|\{|\(|list\(|dict\()" % re.escape(target)
-    return re.search(made, data) is not None
+    return is_followed(data, target, _CONTAINER)
 
 
 def _is_kept(name: bytes, data: bytes) -> bool:
-    return name.isalnum() and b" = %s\n" % name in data and re.search(rb"self\.\w+ = %s\n" % name, data) is not None
+    """Tell whether a local container becomes an attribute."""
+    return name.isalnum() and any(
+        _KEPT.search(data, data.rfind(b"\n", 0, start) + 1, start) and _END.match(data, start + len(name))
+        for start in places(data, name)
+    )
 
 
 class UnregisteredSubmodules(Rule):
