@@ -51,12 +51,14 @@ class Cache:
         self._is_changed = False
 
     def key(self, context: str, data: bytes) -> str:
-        """Give the key of some content.
+        """Give the key of some content; none where nothing is kept.
 
         Args:
             context: Whatever else counts: the kind of file, the rules, the settings.
             data: The file's content.
         """
+        if not self._path:
+            return ""
         digest = _begun(context).copy()
         digest.update(data)
         return digest.hexdigest()

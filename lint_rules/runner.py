@@ -88,6 +88,7 @@ class Runner:
         jobs: How many processes to use; None to decide by the amount of work.
         cache: What former runs have found out; None to do without.
         watch: Called with the number of files read, and then with that of the files linted and of all to lint.
+        selected: The codes that each selection of rules has turned out to be.
     """
 
     resolver: Resolver
@@ -98,6 +99,7 @@ class Runner:
     jobs: int | None = None
     cache: Cache = field(default_factory=lambda: Cache(None))
     watch: Callable[[int, int], None] = _nobody_watches
+    selected: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
 
     def run(self, paths: Iterable[str]) -> Result:
         """Lint files and folders.
@@ -167,18 +169,34 @@ class Runner:
     def _job(self, file: File, data: bytes) -> Job:
         """Say what is to be done with a file; nothing, if no rule has to see it."""
         dropped = ignored_codes(file.absolute, file.settings) if file.settings.per_file_ignores else frozenset()
-        key = self.cache.key(_context(file, dropped), data)
+        wanted = self._codes(file.settings)
+        if dropped:
+            wanted = tuple(code for code in wanted if code not in dropped)
+        key = self.cache.key(f"{kind_of(file.path).__name__} {' '.join(wanted)}", data)
         codes = self.cache.get(key)
         is_new = codes is None
         if is_new:
-            rules = prefilter.wanted(data, _rules(file.settings))
-            codes = [rule.code for rule in rules if rule.code not in dropped]
+            rules = prefilter.wanted(data, _rules(wanted))
+            codes = [rule.code for rule in rules]
             if codes:
                 self.cache.put(key, codes)
         settings = self.resolver.complete(Path(file.absolute).parent) if codes else file.settings
         return Job(
             file.path, data, tuple(codes), settings, self.fix, self.unsafe, self.silence, key=key, is_known=not is_new
         )
+
+    def _codes(self, settings: Settings) -> tuple[str, ...]:
+        """Give the codes that are on; where a former run knows them, no rule has to be imported to ask it."""
+        selection = (settings.select, settings.extend_select, settings.ignore)
+        found = self.selected.get(selection)
+        if found is None:
+            key = f"rules {selection}"
+            known = self.cache.get(key)
+            is_known = isinstance(known, list) and all(code in registry.codes() for code in known)
+            found = self.selected[selection] = tuple(known) if is_known else settings.codes
+            if not is_known:
+                self.cache.put(key, found)
+        return found
 
     def _recalled(self, job: Job) -> Report | None:
         """Give what a former run found in a file; None where that is unknown, or where it is to be edited."""
@@ -190,13 +208,6 @@ class Runner:
     def _remember(self, job: Job, report: Report) -> None:
         if report.data is None and (value := remembered(report)) is not None:
             self.cache.put(_report_key(job), value)
-
-
-def _context(file: File, dropped: Iterable[str]) -> str:
-    """Name what decides which rules have to see a file, besides its content."""
-    codes = _codes(file.settings)
-    kept = [code for code in codes if code not in dropped] if dropped else codes
-    return f"{kind_of(file.path).__name__} {' '.join(kept)}"
 
 
 def _report_key(job: Job) -> str:
@@ -264,10 +275,5 @@ def _content(path: str) -> bytes:
 
 
 @lru_cache
-def _codes(settings: Settings) -> tuple[str, ...]:
-    return settings.codes
-
-
-@lru_cache
-def _rules(settings: Settings) -> tuple[Rule, ...]:
-    return tuple(map(registry.rule, _codes(settings)))
+def _rules(codes: tuple[str, ...]) -> tuple[Rule, ...]:
+    return tuple(map(registry.rule, codes))

@@ -294,6 +294,22 @@ def test_many_runs_at_once_agree():
     assert [path.suffix for path in Path(FOLDER).iterdir() if path.name.endswith(".tmp")] == []
 
 
+def test_a_run_from_the_cache_imports_neither_a_rule_nor_libcst():
+    Path("a.py").write_text(FAULTY)
+    assert lint("a.py").exit_code == 1
+    command = (
+        "import sys\n"
+        "from lint_rules.cli import main\n"
+        "try: main(['a.py'])\n"
+        "except SystemExit as stop: print(stop.code, 'libcst' in sys.modules, "
+        "[name for name in sys.modules if name.startswith('lint_rules.rules.')])"
+    )
+
+    again = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+
+    assert again.stdout.splitlines()[-1] == "1 False []"
+
+
 def test_old_entries_make_room(monkeypatch):
     monkeypatch.setattr(cache_module, "_MOST", 3)
     first = Cache(Path())
