@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from pytest_ckpt.compare import describe, storage_address
+from pytest_ckpt.copying import copy_tensor
+from pytest_ckpt.distinguish import is_simple
 from pytest_ckpt.trip import Changed
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _WORTH_SAVING = 4096
+_LEADING = 2**16  # elements
 _NAMED = re.compile(r"Unsupported global: GLOBAL (\S+)")
 _OPERATION = "Unsupported operand"
 _OTHER_PICKLE = "Can not safely load weights when explicit pickle_module is specified"
@@ -82,6 +85,29 @@ def with_state(content: Any, state: Mapping[str, Tensor], other: Mapping[str, Te
         key: replaced(value) if isinstance(value, Mapping) and tensors(value).keys() == state.keys() else value
         for key, value in content.items()
     }
+
+
+class Excerpt(nn.Module):
+    """Stands for a module whose state need not be written whole: of each large entry it has the leading elements."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        """Take the excerpt.
+
+        Args:
+            state: A state_dict, which is left as it is.
+        """
+        super().__init__()
+        self._state: Any = copy.copy(state)
+        self._state.update((name, _leading(tensor)) for name, tensor in tensors(state).items())
+
+    def state_dict(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Give the state_dict with its large entries cut."""
+        return self._state
+
+
+def _leading(tensor: Tensor) -> Tensor:
+    large = is_simple(tensor) and tensor.is_contiguous() and tensor.numel() > _LEADING
+    return copy_tensor(tensor.view(-1)[:_LEADING]) if large else tensor
 
 
 def bloat(content: Any) -> tuple[Changed, ...]:

@@ -152,9 +152,7 @@ def saves_its_own_way(module: nn.Module) -> bool:
 
 def saves_with_torch_alone(module: nn.Module) -> bool:
     """Whether no code but torch's has a part in `torch.save(module.state_dict(), path)`, which changes nothing."""
-    return not saves_its_own_way(module) and all(
-        type(tensor) in {torch.Tensor, nn.Parameter, nn.Buffer} for tensor in entries(module).values()
-    )
+    return not saves_its_own_way(module) and _has_plain_entries(module)
 
 
 def loads_its_own_way(module: nn.Module) -> bool:
@@ -164,6 +162,16 @@ def loads_its_own_way(module: nn.Module) -> bool:
         ("load_state_dict", "_load_from_state_dict"),
         ("_load_state_dict_post_hooks", "_load_state_dict_pre_hooks"),
     )
+
+
+def loads_with_torch_alone(module: nn.Module) -> bool:
+    """Whether no code but torch's has a part in `load_state_dict`, which leaves the dict that it is given alone."""
+    own = loads_its_own_way(module) or _has_its_own(module, ("set_extra_state",), ())
+    return not own and _has_plain_entries(module)
+
+
+def _has_plain_entries(module: nn.Module) -> bool:
+    return all(type(tensor) in {torch.Tensor, nn.Parameter, nn.Buffer} for tensor in entries(module).values())
 
 
 def _has_its_own(module: nn.Module, methods: tuple[str, ...], registries: tuple[str, ...]) -> bool:

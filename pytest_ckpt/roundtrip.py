@@ -22,7 +22,7 @@ import torch
 from pytest_ckpt import formats as _formats
 from pytest_ckpt import legs, places, promises, ranks, registry
 from pytest_ckpt.call import Call, Mode
-from pytest_ckpt.checkpoint_file import tensors
+from pytest_ckpt.checkpoint_file import Excerpt, tensors
 from pytest_ckpt.checks.device_location import DeviceLocation
 from pytest_ckpt.compare import differences
 from pytest_ckpt.elsewhere import Elsewhere, simulate
@@ -256,20 +256,21 @@ def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
     """Write the state that another leg has saved once more, tagged with the leg's device, and read it on this machine.
 
     This is all that a tag can change where no save and no load of the user's own takes part: what follows gets the
-    same tensors on the same device as before.
+    same tensors on the same device as before. A tag stands beside a storage whatever its size, so that of large entries
+    the leading elements will do.
     """
     if not any(isinstance(value, torch.Tensor) for value in trip.state.values()):
         return (), f"the state_dict holds no tensor that could carry a {leg.saved_on} tag"
     written = _formats.get(leg.format)
     with temporary_folder() as folder:
         path = folder / f"checkpoint{written.suffix}"
-        tagger = legs.Tagger(leg.saved_on)
+        tagger, excerpt = legs.Tagger(leg.saved_on), Excerpt(trip.bare.state_dict())
         with tagger.active():
-            written.write(trip.bare, path)
+            written.write(excerpt, path)
         if not tagger.tagged:
             return (), f"torch.save wrote no {leg.saved_on} tag"
-        content = tensors(written.read(path, leg.loaded_on, trip.bare.state_dict))
-        state = {name: value for name, value in tensors(trip.bare.state_dict()).items() if name in content}
+        content = tensors(written.read(path, leg.loaded_on, excerpt.state_dict))
+        state = {name: value for name, value in tensors(excerpt.state_dict()).items() if name in content}
         return tuple(
             Finding(
                 "device-location",

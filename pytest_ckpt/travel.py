@@ -21,6 +21,7 @@ from pytest_ckpt.facts import (
     blamed,
     extra_state_refused,
     hidden,
+    loads_with_torch_alone,
     merged,
     mixed_modes,
     rounded,
@@ -274,7 +275,7 @@ class Traveller:
         if self._leg.loaded_on != "cpu":
             to_device(target, self._leg.loaded_on)
         before, mode = _heads(bare), modes(bare)
-        prints = Prints(content)
+        prints = Prints(content, large=self._call.load_state is not None or not loads_with_torch_alone(target))
         try:
             self._call.put(target, content)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever loading raises is what the report is about

@@ -1,13 +1,15 @@
 """Time a round trip beside its floor and its peers, in one run, and measure its memory.
 
+    pip install --no-deps -r tests/bench/requirements-roundtrip.txt    # the peer
     python tests/bench/roundtrip.py [--gigabytes 1] [--rounds 3]
 
 The floor is bare `torch.save`, `torch.load(mmap=True)`, `load_state_dict` into a target that exists already, and one
 comparison of bits. The others build their modules from an ordinary factory, random initialisation included: torch's
-own functions with `torch.testing.assert_close`, as tests are written by hand, pytest-torch where it is installed
-(requirements-roundtrip.txt), and `check_module` with every default check. They take turns, and each round gives a
-ratio to its own floor; the median counts. Memory is the peak of a process of its own, beyond that of importing, with
-the pages of the file that it has mapped, as a multiple of the module.
+own functions with `torch.testing.assert_close`, as tests are written by hand, pytest-torch where it is installed, and
+`check_module` with every default check. They take turns, and each round gives a ratio to its own floor; the median
+counts. So it is for growth, since what a written page costs depends on what the machine did before. Memory is the peak
+of a process of its own, beyond that of importing, with the pages of the file that it has mapped, as a multiple of the
+module.
 """
 
 from __future__ import annotations
@@ -147,8 +149,14 @@ def main() -> None:
         times = statistics.median(taken[way] / bare for bare, taken in rounds)
         say(f"{way:22} {times:5.1f} times the floor   memory {peak(way, count):4.2f} times the module")
 
-    growth = {part: statistics.median(seconds(every_check, part) for _ in range(given.rounds)) for part in sizes(count)}
-    say("growth: " + ", ".join(f"{taken / part:.3f} s a layer at {part}" for part, taken in growth.items()))
+    if "pytest-torch" not in WAYS:
+        say("pytest-torch           is not installed: pip install --no-deps -r tests/bench/requirements-roundtrip.txt")
+
+    turns = [{part: (floor(part), seconds(every_check, part)) for part in sizes(count)} for _ in range(given.rounds)]
+    for part in sizes(count):
+        times = statistics.median(turn[part][1] / turn[part][0] for turn in turns)
+        taken = statistics.median(turn[part][1] for turn in turns)
+        say(f"growth: {part:3} layers  {times:5.1f} times the floor   {taken / part:.3f} s a layer")
 
     inputs = torch.ones(4, 8)
     check_module(small, inputs)

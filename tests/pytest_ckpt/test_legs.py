@@ -10,6 +10,7 @@ from torch import nn
 
 from pytest_ckpt import check_module
 from pytest_ckpt.findings import UsageError
+from pytest_ckpt.formats.torch_zip import TorchZip
 from pytest_ckpt.legs import Leg, Tagger, accelerator, device_type, plan
 
 HAS_CUDA = accelerator() == "cuda"
@@ -266,3 +267,50 @@ def test_a_leg_whose_file_got_no_tag_is_skipped_and_not_passed(monkeypatch):
 def test_a_leg_whose_file_got_its_tag_is_simulated():
     report = check_module(lambda: nn.Linear(2, 2), torch.ones(1, 2))
     assert {leg.leg: leg.status for leg in report.legs}["cuda->cpu torch_zip"] == "simulated"
+
+
+class Stack(nn.Module):
+    """Large and small entries of several kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(512, 512)
+        self.turned = nn.Parameter(torch.rand(512, 512).t())
+        self.tied = self.linear.weight
+        self.register_buffer("narrow", torch.rand(2**18).to(torch.bfloat16))
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@without_cuda
+def test_of_large_entries_only_the_beginning_is_written_with_a_tag(monkeypatch):
+    sizes, write = [], TorchZip.write
+
+    def measured(self, module, path):
+        write(self, module, path)
+        sizes.append(path.stat().st_size)
+
+    monkeypatch.setattr(TorchZip, "write", measured)
+    report = check_module(Stack, torch.ones(1, 512))
+    assert report.ok, report.text()
+    whole, tagged = sizes
+    assert whole > 2_500_000
+    assert 1_000_000 < tagged < 2_000_000  # what is not contiguous stands there whole
+    assert {leg.leg: leg.status for leg in report.legs}["cuda->cpu torch_zip"] == "simulated"
+
+
+@without_cuda
+@pytest.mark.parametrize("key", ["linear.weight", "narrow", "linear.bias", "turned"])
+def test_an_entry_that_a_tag_changes_is_named(monkeypatch, key):
+    read = TorchZip.read
+
+    def other(self, path, device, template):
+        content = read(self, path, device, template)
+        if path.parent.name != "first":
+            content[key][-1:] += 1
+        return content
+
+    monkeypatch.setattr(TorchZip, "read", other)
+    (finding,) = check_module(Stack, torch.ones(1, 512)).findings
+    assert (finding.category, finding.key, finding.leg) == ("device-location", key, "cuda->cpu torch_zip")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pytest_ckpt import check_module
-from pytest_ckpt.facts import saves_with_torch_alone
+from pytest_ckpt.facts import loads_with_torch_alone, saves_with_torch_alone
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
 from pytest_ckpt.trip import Changed
 
@@ -200,6 +200,37 @@ def test_only_what_torch_saves_alone_goes_unwatched():
     assert not saves_with_torch_alone(Hooked(2, 2))
     (finding,) = check_module(lambda: Hooked(1024, 1024), devices=["cpu"], checks=["save-mutates"]).findings
     assert finding.key == "weight"
+
+
+class Scaling(nn.Linear):
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        state_dict[f"{prefix}weight"].mul_(2)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class Reaching(nn.Linear):
+    def get_extra_state(self):
+        return torch.ones(1)
+
+    def set_extra_state(self, state):
+        pass
+
+
+def scaling_all(module, state):
+    for tensor in state.values():
+        tensor.mul_(2)
+    module.load_state_dict(state)
+
+
+def test_only_what_torch_loads_alone_goes_unwatched():
+    assert loads_with_torch_alone(nn.Linear(2, 2))
+    assert not any(loads_with_torch_alone(kind(2, 2)) for kind in (Scaling, Reaching))
+
+
+@pytest.mark.parametrize(("kind", "load_state"), [(Scaling, None), (nn.Linear, scaling_all)])
+def test_a_large_entry_that_loading_changes_in_the_dict(kind, load_state):
+    arguments = {"load_state": load_state, "devices": ["cpu"], "checks": ["input-mutated"]}
+    assert check_module(lambda: kind(1024, 1024), **arguments).findings[0].key == "weight"
 
 
 @pytest.mark.parametrize("checked", [True, False])
