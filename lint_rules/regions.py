@@ -138,20 +138,19 @@ def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | No
 
 def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> None:
     """Note for each function the names that its code mentions, and of what it loads; the rest is the module's."""
-    inside = [top] * (1 + max((function.end for function in functions), default=0))
+    inside = [top] * (1 + max((statement.end_lineno or 0 for statement in tree.body), default=0))
     for function in functions:
         inside[function.start : function.end + 1] = [function] * (function.end + 1 - function.start)
     loaders = {"load", "load_state_dict", *(function.name for function in functions if function.needed)}
     every = nodes(tree)
     for node in every:
         if isinstance(node, (ast.Name, ast.Attribute)):
-            home = inside[node.lineno] if node.lineno < len(inside) else top
+            home = inside[node.lineno]
             home.words.add(node.id if isinstance(node, ast.Name) else node.attr)
             if isinstance(node, ast.Attribute) and node.attr == "load_state_dict":
                 home.shared.add(_last_name(node.value) or "")
         elif isinstance(node, ast.Assign) and _mentions(node.value, loaders):
-            home = inside[node.lineno] if node.lineno < len(inside) else top
-            home.shared |= {_last_name(target) or "" for target in node.targets}
+            inside[node.lineno].shared |= {_last_name(target) or "" for target in node.targets}
         elif isinstance(node, ast.Global):
             inside[node.lineno].words.add("global")
     for home, stored, place in _stored(every, inside):
@@ -174,7 +173,7 @@ def _stored(every: Iterable[ast.AST], inside: Sequence[_Function]) -> Iterator[t
             continue
         for place in places:
             name = _last_name(place.value if isinstance(place, ast.Subscript) else place)
-            if name and node.lineno < len(inside):
+            if name:
                 yield inside[node.lineno], {each.id for each in stored}, name
 
 

@@ -125,6 +125,20 @@ def test_a_narrowed_source_parses(text: str) -> None:
     assert "return 2" not in region.text
 
 
+def test_global_may_stand_below_the_last_function() -> None:
+    text = """\
+import torch
+def build():
+    return Net()
+if __name__ == "__main__":
+    global net
+    net = build()
+    net.load_state_dict(torch.load("net.pt"))
+    net(1)
+"""
+    assert [each.line for each in lint(text, "CKP201")] == [7]
+
+
 def test_prefilter_leaves_only_rules_that_can_speak() -> None:
     assert prefilter.wanted(b"import json\njson.load(f)\n", RULES) == ()
     assert [rule.code for rule in prefilter.wanted(b"m.load_state_dict(x)", RULES)] == ["CKP101", "CKP201"]
