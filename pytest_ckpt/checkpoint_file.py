@@ -97,8 +97,9 @@ class Excerpt(nn.Module):
             state: A state_dict, which is left as it is.
         """
         super().__init__()
-        self._state: Any = copy.copy(state)
-        self._state.update((name, _leading(tensor)) for name, tensor in tensors(state).items())
+        excerpt: Any = copy.copy(state)  # its own copy() would lose the versions in `_metadata`
+        excerpt.update((name, _leading(tensor)) for name, tensor in tensors(state).items())
+        self._state = excerpt
 
     def state_dict(self, *_args: Any, **_kwargs: Any) -> Any:
         """Give the state_dict with its large entries cut."""
