@@ -294,7 +294,8 @@ class Names:
         for item in node.names:
             name = item.name.value
             if isinstance(node, cst.Global):
-                scope.outer[name] = scope.module
+                if scope is not scope.module:
+                    scope.outer[name] = scope.module
             elif scope.parent and (owner := scope.parent.owner(name)):
                 scope.outer[name] = owner
 
