@@ -249,12 +249,11 @@ _QUOTED = frozenset("\"'\\\n#")
 
 
 def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown: frozenset[int]) -> list[Finding]:
-    syntax = parse(text)
-    outline = Outline(syntax)
+    outline = Outline(parse(text))
     rules = [rule for rule in rules if rule.may_find(outline)]
     if not rules:
         return []
-    region = narrow(text, syntax, rules)
+    region = narrow(text, outline, rules)
     import libcst as cst
 
     try:

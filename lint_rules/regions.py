@@ -15,13 +15,14 @@ import ast
 import io
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from lint_rules.outline import nodes
+from lint_rules.outline import last_name, nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from lint_rules.outline import Outline
     from lint_rules.rule import Rule
 
 
@@ -72,26 +73,26 @@ def split_lines(text: str) -> list[str]:
     return io.StringIO(text, newline="").readlines()
 
 
-def narrow(text: str, tree: ast.Module, rules: Sequence[Rule]) -> Region:
+def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
     """Cut out of a source what the rules need.
 
     Args:
         text: The source.
-        tree: The source as Python's own parser reads it.
+        outline: What Python's own parser tells of it.
         rules: The rules that the prefilter has left.
 
     Returns:
         The region; the whole source where nothing can be left out.
     """
     lines = split_lines(text)
-    functions = list(_functions(tree.body, None, None))
+    functions = list(_functions(outline.tree.body, None, None))
     marks = frozenset().union(*(rule.marks for rule in rules))
     marked = _pattern(marks, text)
     for function in functions:
         function.needed = marked.search("".join(lines[function.start - 1 : function.end])) is not None
     if any(rule.follows for rule in rules):
         top = _Function("", None, 0, 0, 0, 0, needed=True)
-        _read(tree, functions, top)
+        _read(outline, functions, top)
         _close([*functions, top])
     for function in functions:
         outer = function.outer
@@ -99,7 +100,7 @@ def narrow(text: str, tree: ast.Module, rules: Sequence[Rule]) -> Region:
             outer.needed = True
             outer = outer.outer
     text, origin = _cut(lines, functions)
-    return Region(text, origin, tree)
+    return Region(text, origin, outline.tree)
 
 
 def _pattern(marks: Iterable[str], text: str) -> re.Pattern[str]:
@@ -136,24 +137,22 @@ def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | No
                 yield from _functions(getattr(node, name, ()), owner, outer)
 
 
-def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> None:
+def _read(outline: Outline, functions: Sequence[_Function], top: _Function) -> None:
     """Note for each function the names that its code mentions, and of what it loads; the rest is the module's."""
-    inside = [top] * (1 + max((statement.end_lineno or 0 for statement in tree.body), default=0))
-    for function in functions:
-        inside[function.start : function.end + 1] = [function] * (function.end + 1 - function.start)
+    inside = _Homes(functions, top)
     loaders = {"load", "load_state_dict", *(function.name for function in functions if function.needed)}
-    every = nodes(tree)
-    for node in every:
-        if isinstance(node, (ast.Name, ast.Attribute)):
-            home = inside[node.lineno]
-            home.words.add(node.id if isinstance(node, ast.Name) else node.attr)
-            if isinstance(node, ast.Attribute) and node.attr == "load_state_dict":
-                home.shared.add(_last_name(node.value) or "")
-        elif isinstance(node, ast.Assign) and _mentions(node.value, loaders):
-            inside[node.lineno].shared |= {_last_name(target) or "" for target in node.targets}
-        elif isinstance(node, ast.Global):
-            inside[node.lineno].words.add("global")
-    for home, stored, place in _stored(every, inside):
+    for node in outline.of(ast.Name):
+        inside.at(node).words.add(node.id)
+    for node in outline.of(ast.Attribute):
+        inside.at(node).words.add(node.attr)
+        if node.attr == "load_state_dict":
+            inside.at(node).shared.add(last_name(node.value))
+    for node in outline.of(ast.Assign):
+        if any(last_name(each) in loaders for each in nodes(node.value)):
+            inside.at(node).shared.update(map(last_name, node.targets))
+    for node in outline.of(ast.Global):
+        inside.at(node).words.add("global")
+    for home, stored, place in _stored(outline, inside):
         if home.shared & stored:
             home.shared.add(place)
     for function in reversed(functions):
@@ -162,29 +161,32 @@ def _read(tree: ast.Module, functions: Sequence[_Function], top: _Function) -> N
             function.outer.shared |= function.shared
 
 
-def _stored(every: Iterable[ast.AST], inside: Sequence[_Function]) -> Iterator[tuple[_Function, set[str], str]]:
+class _Homes:
+    """The innermost function around each line; the module where there is none."""
+
+    def __init__(self, functions: Sequence[_Function], top: _Function) -> None:
+        self._top = top
+        self._inside = [top] * (1 + max((function.end for function in functions), default=0))
+        for function in functions:
+            self._inside[function.start : function.end + 1] = [function] * (function.end + 1 - function.start)
+
+    def at(self, node: ast.expr | ast.stmt) -> _Function:
+        """Give the function that a node stands in."""
+        return self._inside[node.lineno] if node.lineno < len(self._inside) else self._top
+
+
+def _stored(outline: Outline, inside: _Homes) -> Iterator[tuple[_Function, set[str], str]]:
     """Yield what may be put where: `self.models[key] = model`, `self.model = model`, `models.append(model)`."""
-    for node in every:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
-            stored, places = [node.value], node.targets
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
-            stored, places = [each for each in node.args if isinstance(each, ast.Name)], [node.func.value]
-        else:
-            continue
-        for place in places:
-            name = _last_name(place.value if isinstance(place, ast.Subscript) else place)
+    pairs: list[tuple[ast.expr | ast.stmt, list[ast.expr], list[ast.expr]]] = [
+        (node, node.targets, [node.value]) for node in outline.of(ast.Assign)
+    ]
+    pairs += [(node, [cast("ast.Attribute", node.func).value], node.args) for node in outline.methods("append")]
+    for node, places, values in pairs:
+        stored = {each.id for each in values if isinstance(each, ast.Name)}
+        for place in places if stored else ():
+            name = last_name(place.value if isinstance(place, ast.Subscript) else place)
             if name:
-                yield inside[node.lineno], {each.id for each in stored}, name
-
-
-def _mentions(node: ast.AST, names: Collection[str]) -> bool:
-    return any(_last_name(each) in names for each in nodes(node))
-
-
-def _last_name(node: ast.AST) -> str | None:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else None
+                yield inside.at(node), stored, name
 
 
 def _close(functions: Sequence[_Function]) -> None:

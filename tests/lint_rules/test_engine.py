@@ -10,6 +10,7 @@ import pytest
 
 from lint_rules import engine, fixes, prefilter, registry
 from lint_rules.config import Settings
+from lint_rules.outline import Outline
 from lint_rules.regions import narrow, split_lines
 from lint_rules.rule import Edit, Finding, Fix
 
@@ -98,7 +99,7 @@ def test_top_level_await_is_python_in_a_cell() -> None:
 def test_unneeded_bodies_are_cut_and_places_kept() -> None:
     filler = "\n".join(f"def f{n}(x):\n    '''Doc.'''\n    y = x\n    return y\n\n" for n in range(20))
     text = f"import torch\n{filler}\ndef read(path):\n    return torch.load(path)\n"
-    region = narrow(text, ast.parse(text), (GUARD,))
+    region = narrow(text, Outline(ast.parse(text)), (GUARD,))
     assert region.text.count("return y") == 0
     assert region.text.count("...") == 20
     for number, line in enumerate(region.text.splitlines(), 1):
@@ -120,7 +121,7 @@ def test_unneeded_bodies_are_cut_and_places_kept() -> None:
     ],
 )
 def test_a_narrowed_source_parses(text: str) -> None:
-    region = narrow(text, ast.parse(text), (GUARD,))
+    region = narrow(text, Outline(ast.parse(text)), (GUARD,))
     ast.parse(region.text)
     assert "return 2" not in region.text
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import asyncio.tasks
+import dataclasses
+import inspect
+import typing
 
 import pytest
 
@@ -10,6 +15,9 @@ from lint_rules import engine, registry
 from lint_rules.config import Settings
 from lint_rules.knowledge import LOAD
 from lint_rules.outline import Outline, nodes
+
+if typing.TYPE_CHECKING:
+    from types import ModuleType
 
 
 def outline(text: str) -> Outline:
@@ -21,9 +29,40 @@ def calls(text: str) -> list[str] | None:
     return None if found is None else [ast.unparse(call) for call in found]
 
 
-def test_nodes_are_those_of_ast_in_the_same_order() -> None:
-    tree = engine.parse("def f(a, *, b: int = 1, **c):\n    global g\n    return {**c, 'a': [x for x in a if x]}\n")
-    assert nodes(tree) == list(ast.walk(tree))
+NAMELESS = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+
+
+SYNTAX = """
+from a import b as c
+import d.e
+def f(a, /, b: int = 1, *c, d, e=2, **g) -> None:
+    global h
+    return {**g, "a": [x async for x in a if not x and -x < 1 <= 2], f"{b!r:>{c}}": (yield)}
+async def k():
+    nonlocal_ = [await x for x in y]
+    async with a as b, c: ...
+    async for i in j: break
+    else: pass
+@d(1)
+class C(B, metaclass=M):
+    x: int = 3
+    y: str
+    x += lambda: (z := 4)
+match subject:
+    case [1, *rest] | {"k": v, **others} if v is None: pass
+    case Point(x=0, y=y) as p: del p
+    case None: raise E from e
+try: a[1:2, ...] = b, *c = d
+except E as e: assert a, b
+finally: print(*a, **b, c=d) if e else {1, *f}
+while True: yield_ = a @ b
+"""
+
+
+@pytest.mark.parametrize("module", [None, ast, argparse, dataclasses, typing, asyncio.tasks])
+def test_nodes_are_those_of_ast_in_the_same_order(module: ModuleType | None) -> None:
+    tree = engine.parse(inspect.getsource(module) if module else SYNTAX)
+    assert nodes(tree) == [node for node in ast.walk(tree) if not isinstance(node, NAMELESS)]
 
 
 @pytest.mark.parametrize(

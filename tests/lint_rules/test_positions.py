@@ -10,6 +10,7 @@ import pytest
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 from lint_rules import registry
+from lint_rules.outline import Outline
 from lint_rules.positions import Positions
 from lint_rules.regions import narrow
 from lint_rules.tree import walk
@@ -70,7 +71,7 @@ SOURCES = {
 def test_every_node_is_where_libcst_says(name: str) -> None:
     source = SOURCES[name]
     text = inspect.cleandoc(source) + "\n" if source.startswith("\n") else source
-    region = narrow(text, ast.parse(text), (registry.rule("CKP301"),))
+    region = narrow(text, Outline(ast.parse(text)), (registry.rule("CKP301"),))
     tree = cst.parse_module(region.text)
     expected = MetadataWrapper(tree, unsafe_skip_copy=True).resolve(PositionProvider)
     positions = Positions(tree, region)
