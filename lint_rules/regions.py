@@ -152,9 +152,11 @@ def _read(outline: Outline, functions: Sequence[_Function], top: _Function) -> N
             inside.at(node).shared.update(map(last_name, node.targets))
     for node in outline.of(ast.Global):
         inside.at(node).words.add("global")
-    for home, stored, place in _stored(outline, inside):
-        if home.shared & stored:
-            home.shared.add(place)
+    stored = list(_stored(outline, inside))
+    while any(home.shared & names and place not in home.shared for home, names, place in stored):
+        for home, names, place in stored:
+            if home.shared & names:
+                home.shared.add(place)
     for function in reversed(functions):
         if function.outer is not None:
             function.outer.words |= function.words
