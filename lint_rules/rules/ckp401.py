@@ -24,11 +24,15 @@ _STATE = re.compile(rb"(?i)(?:state|dict|ckpt|checkpoint|args|data|opt\w*|config
 #: What shows that there is a module somewhere.
 _MODULES = re.compile(
     rb"\bnn\b|models\.|Module\b|\.(?:named_)?parameters\(|from_pretrained\(|hub\.load\(|create_model\(|\.eval\("
+    rb"|(?:Model(?:Class)?|Net(?:work)?)\("
 )
 #: Methods that only a module has.
 _PROOF = frozenset(
     {"parameters", "named_parameters", "named_modules", "named_children", "named_buffers", "register_forward_hook"}
 )
+#: Methods that modules have and few other objects, and what classes of modules are called: each alone proves nothing.
+_SIGNS = frozenset({"state_dict", "load_state_dict", "eval"})
+_CALLED_SO = re.compile(r"(^|\.)(?!\w*(EMA|Ema|Averag|Swa|SWA))([A-Z]\w*)?(Model(Class)?|Net(work)?)$")
 _FACTORIES = re.compile(
     r"torchvision\.models\.(\w+\.)*[a-z]\w*$|torch\.hub\.load$|timm\.(models\.)?create_model$|segmentation_models_pytorch\.\w+$"
     r"|transformers\.\w*(Model|For[A-Z])\w*\.from_(pretrained|config)$|efficientnet_pytorch\.\w+\.from_(pretrained|name)$"
@@ -244,8 +248,36 @@ class SaveWholeModule(Rule):
             why="a copy, an annotation, known factories, a list, and inside a dict",
             lines=(18, 22, 26, 28, 30, 31),
         ),
+        Example(
+            """
+            import torch
+            from networks import UNet, build
+
+            net = UNet(3)
+            net.load_state_dict(torch.load("unet.pt", weights_only=True))
+            torch.save(net, "whole.pt")
+            """,
+            why="an imported class that is called a network and loads a state",
+            lines=(6,),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from networks import EMAModel, Lookahead, UNet, WordNet
+
+            averaged, optimizer, graph = EMAModel(net), Lookahead(base), WordNet("nouns")
+            for each in (averaged, optimizer):
+                each.load_state_dict(torch.load("state.pt", weights_only=True))
+            averaged.load_state_dict({})
+            optimizer.load_state_dict({})
+            torch.save(averaged, "ema.pt")
+            torch.save(optimizer, "optimizer.pt")
+            torch.save(graph, "nouns.pt")
+            """,
+            why="other objects that have states, and a class that is called a network only",
+        ),
         Example(
             """
             import torch
@@ -413,17 +445,21 @@ class _Proof:
         self._flow = context.flow
         self._modules = modules
         self._asked: set[Thing] = set()
+        signs: set[Thing] = set()
         switched: dict[str, set[Thing]] = {"train": set(), "eval": set()}
         for call in context.flow.calls.values():
             name = context.names.resolve(call.node.func, call.scope)
             method = method_of(call.node) if name is None else None
             if method in _PROOF:
                 self._asked |= call.receivers
-            elif method in switched and not call.node.args:
+            if method in _SIGNS:
+                signs |= call.receivers
+            if method in switched and not call.node.args:
                 switched[method] |= call.receivers
             elif name is not None and _WRAPPERS.match(name) and call.arguments:
                 self._asked |= call.arguments[0]
         self._asked |= switched["train"] & switched["eval"]
+        self._asked |= {thing for thing in signs if _CALLED_SO.search(thing.made_by)}
 
     def holds_module(self, call: Call, at: int) -> bool:
         """Tell whether a dict or list that is written into the call has a module in it for certain."""
