@@ -2,21 +2,27 @@
 
     python tests/bench/mutation.py [FILE ...]
 
-The operators are those of cosmic-ray (requirements-mutation.txt) and two of our own. Each mutant costs its tests alone:
-torch, pytest and the package are imported once, the tests run once unbroken, and then each mutant is a fork in which
-the compiled code of one function is replaced. Mutated are the bodies of functions; of a check, `run`, `resumed`,
+The operators are those of cosmic-ray (requirements-mutation.txt) and three of our own. Each mutant costs its tests
+alone: torch, pytest and the package are imported once, the tests run once unbroken, and then each mutant is a fork in
+which the compiled code of one function is replaced. Mutated are the bodies of functions; of a check, `run`, `resumed`,
 `compared` and what they call, not its cases. Texts are left alone: no operator changes a string.
+
+A mutant first meets the tests that are written for its file, for a check its two cases. What survives them meets the
+tests of `SUITE` that reached its statement in the unbroken run, the quickest first; of more than `MOST`, so many.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import gc
 import inspect
 import os
+import random
 import signal
 import sys
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,11 +35,13 @@ from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from types import FrameType
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pytest_ckpt"
 PATIENCE = 60
+"""Seconds that a test may take before it counts as failed."""
 OPERATORS = (
     *("AddNot", "ReplaceAndWithOr", "ReplaceOrWithAnd", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue"),
     *("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "ZeroIterationForLoop", "ExceptionReplacer"),
@@ -42,11 +50,31 @@ OPERATORS = (
     *("Add_Sub", "Sub_Add", "Mul_Div", "Mod_Mul", "BitAnd_BitOr", "BitOr_BitAnd"),
 )
 """By their names in cosmic-ray, one replacement for each thing replaced; pairs are of comparison or arithmetic."""
-TESTS = {
-    "compare": ("tests/pytest_ckpt/test_compare.py", "tests/pytest_ckpt/test_snapshot.py"),
-    "attribution": ("tests/pytest_ckpt/test_attribution.py",),
+OWN = {
+    "compare": ("test_compare.py", "test_snapshot.py"),
+    "attribution": ("test_attribution.py",),
+    "outputs": ("test_outputs.py",),
+    "moment": ("test_moment.py",),
+    "copying": ("test_copying.py",),
+    "snapshot": ("test_snapshot.py",),
 }
-"""What concerns a file; for a check, these are its own cases in tests/meta/test_checks.py."""
+"""The tests of a file, in tests/pytest_ckpt; those of a check are its cases in tests/meta/test_checks.py."""
+SUITE = (
+    "tests/meta/test_checks.py",
+    "tests/pytest_ckpt/resume",
+    *(
+        f"tests/pytest_ckpt/test_{name}.py"
+        for name in ("faults", "correct", "roundtrip", "warm", "promises", "wrappers")
+    ),
+    *(
+        f"tests/pytest_ckpt/test_{name}.py"
+        for name in ("compatibility", "formats", "legs", "bad_input", "surroundings")
+    ),
+    "tests/pytest_ckpt/test_strict.py::test_overrides_and_hooks_are_held_to_what_torch_documents",
+    *(f"tests/pytest_ckpt/{test}" for test in dict.fromkeys(test for tests in OWN.values() for test in tests)),
+)
+"""What round-trips modules and resumes trainings in this process, and takes minutes."""
+MOST = 150
 
 
 class Without(Operator):
@@ -61,8 +89,10 @@ class Without(Operator):
         """Put `pass` in its place, or a `return` of nothing."""
         function = parso.python.tree.search_ancestor(node, "funcdef")
         iterates = function is not None and function.annotation and "Iterator" in function.annotation.get_code()
-        returns = node.children[0].type == "return_stmt" and iterates
-        return parso.parse(node.get_first_leaf().prefix + ("return iter(())" if returns else "pass") + "\n")
+        stands = "pass"
+        if iterates and node.children[0].type in {"return_stmt", "yield_expr"}:
+            stands = "return iter(())" if node.children[0].type == "return_stmt" else "yield from ()"
+        return parso.parse(f"{node.get_first_leaf().prefix}{stands}\n")
 
     @classmethod
     def examples(cls) -> tuple[Any, ...]:
@@ -90,6 +120,33 @@ class Membership(Operator):
         return ()
 
 
+class Negate(Operator):
+    """Turns the conditions of `elif` and of comprehensions, which cosmic-ray's AddNot leaves alone."""
+
+    def mutation_positions(self, node: Any) -> Iterator[tuple[Any, Any]]:
+        """Give the place of each condition."""
+        for condition in self._conditions(node):
+            yield condition.start_pos, condition.end_pos
+
+    def mutate(self, node: Any, index: int) -> Any:
+        """Put the condition in brackets behind a `not`."""
+        condition = list(self._conditions(node))[index]
+        node.children[node.children.index(condition)] = parso.parse(f" not ({condition.get_code().strip()})")
+        return node
+
+    @staticmethod
+    def _conditions(node: Any) -> Iterator[Any]:
+        if node.type in {"if_stmt", "comp_if"}:
+            words = [getattr(one, "value", "") for one in node.children]
+            first = "if" if node.type == "comp_if" else "elif"
+            yield from (node.children[index + 1] for index, word in enumerate(words) if word == first)
+
+    @classmethod
+    def examples(cls) -> tuple[Any, ...]:
+        """Give none, as above."""
+        return ()
+
+
 class Mutant(NamedTuple):
     """One change: in which function, of which line, by which operator, and what stands there then."""
 
@@ -110,7 +167,7 @@ def operators() -> dict[str, Operator]:
         return f"Replace{'Binary' if sign else 'Comparison'}Operator_{name}"
 
     theirs = {name: get_operator(f"core/{long(name)}")() for name in OPERATORS}
-    return {**theirs, "Without": Without(), "Membership": Membership()}
+    return {**theirs, "Without": Without(), "Membership": Membership(), "Negate": Negate()}
 
 
 def codes(code: CodeType, name: str = "") -> Iterator[tuple[tuple[str, int], CodeType]]:
@@ -152,20 +209,86 @@ def cores(functions: dict[tuple[str, int], CodeType]) -> Callable[[str], bool]:
 # ------------------------------------------------------------------------------------------------------------- running
 
 
-def run(arguments: tuple[str, ...]) -> int:
+class Reach:
+    """Notes which lines of the given files each test runs, and how long it takes."""
+
+    def __init__(self, paths: Collection[Path]) -> None:
+        """Prepare for a run."""
+        self._files = {str(path): path for path in paths}
+        self.lines: defaultdict[Path, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self.seconds: dict[str, float] = {}
+        self._test = ""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out what starts a pytest of its own: in another process a mutant is not there."""
+        items[:] = [one for one in items if "pytester" not in getattr(one, "fixturenames", ())]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Watch a test with its fixtures."""
+        self._test, began = item.nodeid, time.process_time()
+        sys.settrace(self._entered)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            self.seconds[item.nodeid] = time.process_time() - began
+
+    def of(self, path: Path, line: int) -> list[str]:
+        """Give the tests that reach the statement of a line, the quickest first; of many, those that enter its body."""
+        statement, body = range(line, line + 1), range(0)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.stmt) and node.lineno <= line <= (last := node.end_lineno or 0):
+                inner = getattr(node, "body", None)
+                first = inner[0].lineno if isinstance(inner, list) else last + 1
+                if line < first:
+                    statement, body = range(node.lineno, first), range(first, last + 1)
+        reached, entered = ({test for one in lines for test in self.lines[path][one]} for lines in (statement, body))
+        shuffled = random.Random(0).sample(sorted(reached), len(reached))
+        chosen = sorted(shuffled, key=lambda test: test not in entered)[:MOST]
+        return sorted(chosen, key=self.seconds.__getitem__)
+
+    def _entered(self, frame: FrameType, _event: str, _value: Any) -> Any:
+        return self._line if frame.f_code.co_filename in self._files else None
+
+    def _line(self, frame: FrameType, event: str, _value: Any) -> Any:
+        if event == "line":
+            self.lines[self._files[frame.f_code.co_filename]][frame.f_lineno].add(self._test)
+        return self._line
+
+
+class Only:
+    """Runs some tests alone, in their order, and gives each so long."""
+
+    def __init__(self, tests: Collection[str] | None) -> None:
+        """Take the tests' ids; None for all that are collected."""
+        self._tests = tests
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Choose them."""
+        if self._tests is not None:
+            found = {one.nodeid: one for one in items}
+            items[:] = [found[test] for test in self._tests if test in found]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self) -> None:
+        """End the process if the test does not end."""
+        signal.alarm(PATIENCE)
+
+
+def run(arguments: Collection[str], plugin: object) -> int:
     """Run tests in this process."""
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]))
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments], [plugin]))
 
 
-def survives(path: Path, mutant: Mutant, suites: list[tuple[str, ...]]) -> bool:
-    """Say whether every test passes with the mutant, in a fork; one that takes forever fails."""
+def survives(path: Path, mutant: Mutant, arguments: Collection[str], tests: Collection[str] | None = None) -> bool:
+    """Say whether every test passes with the mutant, in a fork."""
     child = os.fork()
     if child == 0:
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-        signal.alarm(PATIENCE)
         replace(path, mutant)
-        os._exit(any(run(suite) for suite in suites))
+        os._exit(run(arguments, Only(tests)))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -178,22 +301,30 @@ def replace(path: Path, mutant: Mutant) -> None:
                 one.__code__ = mutant.code
         elif isinstance(one, functools._lru_cache_wrapper):  # its type has no other name
             module = one.__module__ or ""
-            if module.startswith(("pytest_ckpt.", "tests.")) and module != "pytest_ckpt.spare":
+            if module.startswith(("pytest_ckpt.", "tests.")) and one.__name__ != "values":  # of the spare process
                 one.cache_clear()
 
 
-def suites_of(path: Path) -> list[tuple[str, ...]]:
-    """Give what is run for a file, the quickest first."""
+def own(path: Path) -> tuple[str, ...]:
+    """Give what pytest takes for the tests of a file."""
     if path.parent.name == "checks":
-        name = path.stem.replace("_", "-")
-        return [("tests/meta/test_checks.py", "-k", name)]
-    return [(test,) for test in TESTS[path.stem]]
+        return "tests/meta/test_checks.py", "-k", f"[{path.stem.replace('_', '-')}"
+    return tuple(f"tests/pytest_ckpt/{test}" for test in OWN[path.stem])
 
 
 def say(text: str) -> None:
     """Print a line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def judge(path: Path, mutant: Mutant, reach: Reach) -> str:
+    """Say by what a mutant is killed, by its file's own tests or the suite, or that it survived."""
+    if not survives(path, mutant, own(path)):
+        return "own"
+    tests = reach.of(path, mutant.line)
+    files = {test.partition("::")[0] for test in tests}
+    return "survived" if not tests or survives(path, mutant, files, tests) else "suite"
 
 
 def main() -> None:
@@ -204,21 +335,26 @@ def main() -> None:
     checks = sorted(PACKAGE.glob("checks/[!_]*.py"))
     paths = [Path(one).resolve() for one in sys.argv[1:]]
     paths = paths or [*checks, PACKAGE / "compare.py", PACKAGE / "attribution.py"]
-    suites = {path: suites_of(path) for path in paths}
-    for suite in dict.fromkeys(suite for some in suites.values() for suite in some):
-        if run(suite):
-            sys.exit(f"{' '.join(suite)} fails on the code as it is")
-    total: Counter[str] = Counter()
+    reach = Reach(paths)
+    if run(SUITE, reach):
+        sys.exit("the tests fail on the code as it is")
+    lines, total = [], Counter[str]()
     for path in paths:
         count: Counter[str] = Counter()
         for mutant in mutants(path):
-            outcome = "survived" if survives(path, mutant, suites[path]) else "killed"
+            outcome = judge(path, mutant, reach)
             count[outcome] += 1
             if outcome == "survived":
-                say(f"  {path.name}:{mutant.line} {mutant.operator}: {mutant.text}")
-        say(f"{path.name}: {count['killed']} killed, {count['survived']} survived")
+                say(f"{path.name}:{mutant.line} {mutant.function} {mutant.operator}: {mutant.text}")
+        lines.append(row(path.relative_to(PACKAGE).as_posix(), count))
         total += count
-    say(f"{total['killed']} killed, {total['survived']} survived")
+    say("| file | mutants | killed by its own tests | killed by the suite | survived |\n|---|---|---|---|---|")
+    say("\n".join([*lines, row("all", total)]))
+
+
+def row(name: str, count: Mapping[str, int]) -> str:
+    """Write a line of the table."""
+    return f"| {name} | {sum(count.values())} | {count['own']} | {count['suite']} | {count['survived']} |"
 
 
 if __name__ == "__main__":

@@ -320,6 +320,40 @@ def test_where_no_attribute_explains_it_the_first_submodule_that_differs_is_name
     assert "second" in found.culprits[0].place
 
 
+class Settles(nn.Module):
+    """Gives other outputs once, after it has run twice."""
+
+    calls = 0
+
+    def forward(self, x):
+        type(self).calls += 1
+        return x + (self.calls == 3)
+
+
+def test_a_loaded_module_that_does_not_repeat_itself_is_not_judged():
+    found = attribution_of(Settles)
+    assert found.culprits == ()
+    assert "of the loaded module differ from run to run" in found.reason
+
+
+class Missed(nn.Module):
+    """Works only in the module that was built first."""
+
+    first: ClassVar[list[int]] = []
+
+    def forward(self, x):
+        self.first.append(id(self))
+        if self.first[0] != id(self):
+            raise RuntimeError("no")
+        return x
+
+
+def test_a_loaded_module_that_raises_is_named_with_its_error():
+    found = attribution_of(lambda: nn.Sequential(nn.Linear(2, 2), Missed()))
+    assert [(one.key, one.kind) for one in found.culprits] == [("Sequential", "unknown")]
+    assert "forward of the loaded module raised RuntimeError: no" in found.culprits[0].place
+
+
 def test_both_modules_are_left_as_they_were():
     source, target = Many(), Many()
     target.load_state_dict(source.state_dict())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 import struct
 from collections import deque
+from functools import partial
+from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -275,9 +278,28 @@ def test_nested_tensors(layout):
     parts = [torch.ones(2, 3), torch.zeros(1, 3)]
     one = torch.nested.nested_tensor(parts, layout=layout)
     assert bits_equal(one, torch.nested.nested_tensor(parts, layout=layout))
+    assert difference("entry", one, torch.nested.nested_tensor(parts, layout=layout)) is None
     parts[1][0, 0] = -0.0
     other = torch.nested.nested_tensor(parts, layout=layout)
     assert not bits_equal(one, other)
+    assert not bits_equal(one, torch.nested.nested_tensor(parts[:1], layout=layout))
+    found = difference("entry", one, other)
+    assert found is not None
+    assert (found.aspect, found.expected, found.detail) == ("value", "float32[nested, 2 tensors]", "")
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_and_a_plain_one():
+    nested, plain = torch.nested.nested_tensor([torch.ones(3)]), torch.ones(1, 3)
+    assert not bits_equal(nested, plain)
+    assert not bits_equal(plain, nested)
+    assert aspect(nested, plain) == aspect(plain, nested) == "value"
+
+
+def test_a_layout_without_parts_is_compared_as_a_dense_one():
+    one = torch.tensor([1.0, 2.0]).to_mkldnn()
+    assert bits_equal(one, torch.tensor([1.0, 2.0]).to_mkldnn())
+    assert not bits_equal(one, torch.tensor([1.0, 3.0]).to_mkldnn())
 
 
 class Scaled(torch.Tensor):
@@ -467,6 +489,86 @@ def test_equal_values_of_other_types(one, other):
 def test_unequal_values_of_other_types(one, other):
     assert not equal(one, other)
     assert not equal(other, one)
+
+
+def scaled(factor, *, shift=0.0):
+    return lambda x, more=factor, *, less=shift: x * factor + more - less
+
+
+class Scales:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return x * self.factor
+
+    scale = __call__
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+@pytest.mark.parametrize(
+    "make",
+    [
+        scaled,
+        lambda factor: scaled(1.0, shift=factor),
+        lambda factor: partial(scaled, factor),
+        lambda factor: partial(scaled, 1.0, shift=factor),
+        lambda factor: Scales(factor).scale,
+    ],
+    ids=["closure", "default", "arguments", "keywords", "method"],
+)
+def test_a_function_is_what_it_carries_with_it(make, unknown):
+    assert equal(make(torch.ones(2)), make(torch.ones(2)), unknown=unknown)
+    assert not equal(make(torch.ones(2)), make(torch.zeros(2)), unknown=unknown)
+
+
+def unfinished():
+    finished = scaled(1.0)
+    return FunctionType(finished.__code__, {}, closure=tuple(CellType() for _ in finished.__closure__ or ()))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(lambda: 1, lambda: 1), (int, str), (str.join, str.split), (object(), object()), (partial(int), partial(str))],
+    ids=["functions", "types", "descriptors", "objects", "partials"],
+)
+def test_what_shows_nothing_of_itself_cannot_be_compared(one, other):
+    assert equal(one, other)
+    assert not equal(one, other, unknown=False)
+
+
+def test_methods_of_two_modules_may_be_the_same_unless_it_must_be_known():
+    one, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    assert equal(one.forward, other.forward)
+    assert not equal(one.forward, other.forward, unknown=False)
+
+
+def test_a_closure_whose_variable_is_not_set_yet_holds_nothing():
+    assert equal(unfinished(), unfinished(), unknown=False)
+
+
+class Slotted:
+    __slots__ = ("unset", "value")
+
+    def __init__(self, value):
+        self.value = value
+
+
+def test_objects_with_slots_are_what_the_slots_hold():
+    assert equal(Slotted(1), Slotted(1), unknown=False)
+    assert not equal(Slotted(1), Slotted(2))
+
+
+def test_positions_of_generators_are_compared():
+    assert equal(random.Random(1), random.Random(1), unknown=False)
+    assert not equal(random.Random(1), random.Random(2))
+
+
+def test_counterparts_are_equal_whatever_they_hold():
+    one, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    assert not equal([one], [other])
+    assert equal([one], [other], counterparts={id(one): id(other)})
+    assert not equal([one], [nn.Linear(1, 1)], counterparts={id(one): id(other)})
 
 
 def test_values_that_contain_themselves():

@@ -421,6 +421,18 @@ def load_meta_assign(path: Path) -> Rotary:
     return module
 
 
+def load_body_alone(path: Path) -> Net:
+    with torch.device("meta"):
+        module = Net()
+    module.load_state_dict({key: value for key, value in read(path).items() if "head" not in key}, False, assign=True)
+    return module
+
+
+@faulty("device-location", key="head.weight", load=load_body_alone)
+def head_left_on_meta():
+    return Net()
+
+
 @faulty("nonpersistent-buffer", "device-location", key="frequencies", inputs=X, load=load_meta_assign)
 def table_left_on_meta():
     return Rotary()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+import sqlite3
 from collections import deque
 from types import SimpleNamespace
 
@@ -591,3 +592,19 @@ class LoadRaises(Loop):
 class SaveRaises(Loop):
     def state(self):
         return {**super().state(), "schedule": lambda step: step}
+
+
+@faulty("unsaved-state", key="step 3")
+class HistoryInDatabase(Loop):
+    """Divides the loss by what it has logged, which no attribute shows: only where they part can be said."""
+
+    def setup(self):
+        self.log = sqlite3.connect(":memory:")
+        self.log.execute("create table losses (value real)")
+
+    def loss(self, number):
+        (seen,) = self.log.execute("select count(*) from losses").fetchone()
+        return super().loss(number) / (1 + seen)
+
+    def after(self, number, loss):
+        self.log.execute("insert into losses values (?)", (loss.item(),))
