@@ -7,6 +7,7 @@ are named. What changes nothing, such as a debug counter or a constant, is never
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -332,7 +333,7 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
         kind = "derived"
     elif one.where == "_buffers":
         kind = "buffer"
-    elif isinstance(one.expected, (bool, int, float, str)) and one.key in fresh and equal(fresh[one.key], one.expected):
+    elif _is_setting(one.expected) and one.key in fresh and _same(fresh[one.key], one.expected):
         kind = "config"
     expected = "not set" if one.expected is _ABSENT else describe(one.expected)
     actual = "not set" if one.actual is _ABSENT else describe(one.actual)
@@ -344,6 +345,17 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
         "" if one.expected is _ABSENT else type(one.expected).__name__,
         place,
     )
+
+
+def _same(one: Any, other: Any) -> bool:
+    return equal(one, other, unknown=False)
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a value is of a kind that a constructor takes: plain, a dtype, a function, or a few of these."""
+    items = (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    plain = isinstance(value, (bool, int, float, str, type(None), torch.dtype)) or inspect.isroutine(value)
+    return all(map(_is_setting, items)) if isinstance(value, (dict, list, tuple)) else plain
 
 
 def _fresh_attributes(make: Callable[[], nn.Module]) -> dict[str, Any]:
@@ -384,6 +396,22 @@ class _Provenance(TorchDispatchMode):
                 self.numbers.append((leaf, read))
         return result
 
+    def origins_of(self, value: Any) -> set[int]:
+        """Give the storages behind an array or a list of numbers that left torch by `numpy()` or `tolist()`."""
+        same = [tensor for tensor in self._alive if tensor.dtype.is_floating_point and _holds_values_of(tensor, value)]
+        addresses = {storage_address(tensor) for tensor in same}
+        return addresses.union(*(self.origins.get(address, ()) for address in addresses))
+
+
+def _holds_values_of(tensor: Tensor, value: Any) -> bool:
+    if not (isinstance(value, list) or type(value).__module__ == "numpy") or tensor.numel() <= 1:
+        return False
+    try:
+        other = torch.as_tensor(value)
+        return other.shape == tensor.shape and bool((other == tensor.detach()).all())
+    except (TypeError, ValueError, RuntimeError):  # lists of other things, tensors that cannot be compared
+        return False
+
 
 def _derived(make: Callable[[], nn.Module]) -> frozenset[str]:
     """Name the attributes and non-persistent buffers that a constructor computes from the module's saved state."""
@@ -400,7 +428,7 @@ def _derived(make: Callable[[], nn.Module]) -> frozenset[str]:
             elif isinstance(value, float):
                 came_from = set().union(*(read for number, read in record.numbers if number == value))
             else:
-                continue
+                came_from = record.origins_of(value)
             if came_from & state:
                 found.add(".".join(filter(None, (path, name))))
     return frozenset(found)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import pickletools
 import re
 import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import nn
@@ -152,6 +153,35 @@ def unsafe_globals(path: Path) -> tuple[str, ...]:
     except Exception:  # noqa: BLE001 -- a folder, or a file that is not torch's
         return ()
     return tuple(name for name in found if not name.startswith("torch.nn.parameter.Uninitialized"))
+
+
+def pickled_modules(path: Path) -> tuple[str, ...]:
+    """Name the module classes in a file of `pickle.dump`, which torch.load knows nothing of; nothing for others."""
+    try:
+        with path.open("rb") as file:
+            return tuple(dict.fromkeys(filter(is_module_class, _globals(file))))
+    except (OSError, ValueError):  # a folder, or a file of another kind
+        return ()
+
+
+def _globals(file: BinaryIO) -> Iterator[str]:
+    """Give the dotted names of the classes and functions in a pickle, without unpickling it."""
+    memo: list[Any] = []
+    strings: list[Any] = []
+    last: Any = None
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name == "MEMOIZE":
+            memo.append(last)
+            continue
+        last = argument
+        if operation.name in {"BINGET", "LONG_BINGET"} and isinstance(argument, int):
+            last = memo[argument] if argument < len(memo) else None
+        if isinstance(last, str) and operation.name != "GLOBAL":
+            strings.append(last)
+        elif operation.name == "GLOBAL":
+            yield str(argument).replace(" ", ".")
+        elif operation.name == "STACK_GLOBAL":
+            yield ".".join(strings[-2:])
 
 
 def _refused(path: Path) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def collisions(
     """List the lost entries in whose place another entry was written.
 
     That is so where the file holds the entry's value under no name, and the other's value came back for it, or stands
-    under a name that shortens both.
+    under a name that shortens both. Entries that changed places are not lost.
 
     Args:
         lost: Names of the entries that did not come back.
@@ -32,7 +32,7 @@ def collisions(
     """
     found = []
     for name in lost:
-        if name not in source or any(_same(source[name], value) for value in file.values()):
+        if name not in source or any(_same(source[name], value) for value in (*file.values(), *loaded.values())):
             continue
         other = next((key for key in source if key != name and _took(name, key, source, loaded, file)), "")
         if other:

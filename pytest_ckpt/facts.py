@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+ABSENT = "absent from the file"
+
+
 def unwrapped(module: nn.Module) -> nn.Module:
     """Give the module inside the wrappers of torch.compile, DataParallel and DistributedDataParallel."""
     while True:
@@ -119,11 +122,12 @@ def blamed(saved: Mapping[str, Any], content: Mapping[str, Any], target: nn.Modu
             one, other = value, wanted[key]
             if not is_lazy(one) and not is_lazy(other) and one.shape != other.shape:
                 found.append(Changed(key, describe(one), describe(other)))
-    found += [
-        Changed(key, "absent from the file", describe(value)) for key, value in wanted.items() if key not in content
-    ]
-    named = [key for key in saved if f'"{key}"' in error or f"'{key}'" in error or f" {key}: " in error]
-    return tuple(found) or tuple(Changed(key, describe(saved[key]), "") for key in named)
+    found += [Changed(key, ABSENT, describe(value)) for key, value in wanted.items() if key not in content]
+    known = {**entries(target), **saved}
+    named = [key for key in known if f'"{key}"' in error or f"'{key}'" in error or f" {key}: " in error]
+    return tuple(found) or tuple(
+        Changed(key, describe(saved[key]), "") if key in saved else Changed(key, ABSENT, "") for key in named
+    )
 
 
 def extra_state_refused(error: BaseException, target: nn.Module) -> tuple[Changed, ...]:

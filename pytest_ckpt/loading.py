@@ -312,18 +312,26 @@ def _outcome_of_reshaped(now: Tensor, expected: Tensor, given: Tensor, attempt: 
     return None if attempt.said else "kept"
 
 
-def judged(module: nn.Module, carried: frozenset[str], allowed: Callable[[str], bool]) -> dict[str, Tensor]:
-    """Give the parameters that a loader's strictness is judged by, in the module's order.
+def judged(
+    module: nn.Module, carried: frozenset[str], allowed: Callable[[str], bool], *, buffers: bool = False
+) -> dict[str, Tensor]:
+    """Give the entries that a loader's strictness is judged by, in the module's order.
 
     That is those with several elements, so that a single element shows when it is spread over them; in floating point,
     so that it is exact; and tied to nothing, since a tied one comes back through its other name.
+
+    Args:
+        module: The module.
+        carried: Names of the entries that the state is meant to carry.
+        allowed: Whether an entry need not come back.
+        buffers: Whether to give buffers; else parameters.
     """
     everything = entries(module)
     tied = frozenset().union(*tied_groups(everything))
     return {
         name: tensor
         for name, tensor in everything.items()
-        if isinstance(tensor, nn.Parameter)
+        if isinstance(tensor, nn.Parameter) is not buffers
         and tensor.numel() > 1
         and tensor.dtype.is_floating_point
         and name in carried

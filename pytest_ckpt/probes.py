@@ -17,9 +17,11 @@ from pytest_ckpt.snapshot import Prints
 from pytest_ckpt.trip import Changed, Lapse, Trip
 
 _SMALL = 2**26  # bytes; of a larger checkpoint only the two most telling mistakes are written
+_PAGE = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>Not Found</body></html>\n"
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1048576\n"
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from torch import Tensor
 
@@ -37,7 +39,7 @@ def probe(trip: Trip, path: Path, *, strictness: bool) -> None:
     if trip.loaded is None:
         return
     if trip.call.load is not None:
-        trip.truncated = _truncated(trip, path)
+        trip.damaged = _damaged(trip, path)
         trip.follows = _follows(trip, path)
     if not trip.differences:
         trip.lapses = _lapses(trip, path) if strictness else ()
@@ -51,23 +53,27 @@ def _lapses(trip: Trip, path: Path) -> tuple[Lapse, ...]:
     """Give the loader checkpoints that do not fit.
 
     Each is tried with the first and the last parameter, and a lapse is noted only if the loader takes both: one that
-    tolerates some entries on purpose knows which.
+    tolerates some entries on purpose knows which. So it is with buffers, where there are two.
     """
     loader = _loader(trip, path)
     if loader is None:
         return ()
-    keys = judged(trip.bare, trip.carried, trip.call.allowed)
-    keys = {key: keys[key] for key in mismatches.spread(list(keys), 2) if loader.name(key) in loader.state}
-    if not keys:
-        return ()
+    keys, buffers = (_first_and_last(trip, loader, buffers=buffers) for buffers in (False, True))
     small = _bytes(loader.state) <= _SMALL
-    found = _of_single_entries(loader, keys, mismatches.SINGLE if small else ("dropped", "reshaped"))
-    if small and not any(one.kind == "dropped" for one in found):  # else what follows says nothing new
+    found = _of_single_entries(loader, keys, mismatches.SINGLE if small else ("dropped", "reshaped")) if keys else []
+    if small and len(buffers) > 1 and not found:
+        found = _of_single_entries(loader, buffers, ("dropped",))
+    if small and keys and not any(one.kind == "dropped" for one in found):  # else what follows says nothing new
         for wrong in (mismatches.emptied(loader.state), mismatches.prefixed(loader.state, "module.")):
             all_at_once = lapses(loader, wrong, keys)
             found += all_at_once[:1] if len(all_at_once) == len(keys) else ()
     places = {(one.key, one.outcome): one for one in reversed(found)}
     return tuple(reversed(places.values()))
+
+
+def _first_and_last(trip: Trip, loader: Loader, *, buffers: bool) -> dict[str, Tensor]:
+    keys = judged(trip.bare, trip.carried, trip.call.allowed, buffers=buffers)
+    return {key: keys[key] for key in mismatches.spread(list(keys), 2) if loader.name(key) in loader.state}
 
 
 def _of_single_entries(loader: Loader, keys: Mapping[str, Tensor], kinds: Iterable[Kind]) -> list[Lapse]:
@@ -105,24 +111,43 @@ def _loader(trip: Trip, path: Path) -> Loader | None:
 # ------------------------------------------------------------------------------------------------- the file afterwards
 
 
-def _truncated(trip: Trip, path: Path) -> str:
-    """Let the loader read the first half of the file; describe what it gives if it does not refuse."""
-    if trip.call.load is None or trip.loaded is None or not path.is_file():
-        return ""
-    folder = beside(path, "truncated")
-    data = path.read_bytes()
-    (folder / path.name).write_bytes(data[: len(data) // 2])
+def _damaged(trip: Trip, path: Path) -> Changed | None:
+    """Put damaged files in the place of the checkpoint; give the first that the loader takes, and what it makes of it.
+
+    Of a checkpoint that is a folder, the largest file is damaged.
+    """
+    if trip.call.load is None or trip.loaded is None:
+        return None
+    folder = beside(path, "damaged")
+    place = max((one for one in (folder, *folder.rglob("*")) if one.is_file()), key=lambda one: one.stat().st_size)
+    if (folder / path.name).is_file():
+        place = folder / path.name
+    for what, data in _damages(place.read_bytes()):
+        place.write_bytes(data)
+        given = _given(trip, folder / path.name)
+        if given is not None and next(differences(entries(trip.loaded), entries(unwrapped(given))), None) is not None:
+            return Changed(what, "an error", describe(given))  # not read from a backup
+    return None
+
+
+def _given(trip: Trip, path: Path) -> nn.Module | None:
+    """Give the module that the loader makes of a damaged file; None where it refuses it."""
     with listening():
         try:
-            given = trip.call.read(folder / path.name)
+            given = trip.call.read(path)
         except (Exception, SystemExit):  # noqa: BLE001 -- a refusal, which is what is wanted
-            return ""
-    if (
-        not isinstance(given, nn.Module)
-        or next(differences(entries(trip.loaded), entries(unwrapped(given))), None) is None
-    ):
-        return ""  # read from a backup
-    return describe(given)
+            return None
+    return given if isinstance(given, nn.Module) else None
+
+
+def _damages(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Give what may stand in the place of a file, and what it is; torch.load refuses each."""
+    yield "the first half of the file, as a crash while saving leaves it", data[: len(data) // 2]
+    yield "an empty file, as a full disk leaves it", b""
+    yield "a web page in the place of the file, as a failed download leaves it", _PAGE
+    yield "the pointer of Git LFS in the place of the file", _POINTER
+    if data.startswith(b"PK") and len(data) <= _SMALL:
+        yield "an archive of which a record is gone", data.replace(b"/data/0", b"/data/-")
 
 
 def _follows(trip: Trip, path: Path) -> tuple[Changed, ...]:

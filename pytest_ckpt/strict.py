@@ -24,7 +24,7 @@ from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.facts import blamed, unwrapped
 from pytest_ckpt.findings import Report, UsageError
 from pytest_ckpt.legs import Leg
-from pytest_ckpt.loading import FileLoader, StateLoader, UnreadableError, judged, outcome_for
+from pytest_ckpt.loading import FileLoader, StateLoader, UnreadableError, judged, lapses, outcome_for
 from pytest_ckpt.outputs import Runner, kept_randomness, where
 from pytest_ckpt.roundtrip import strings, temporary_folder
 from pytest_ckpt.strategies import key_mismatches, possible_kinds
@@ -259,6 +259,8 @@ class _Trial:
             if loader.name(key) in loader.state
         }
         self._keys = {key: value for key, value in self._everything.items() if not trip.call.allowed(key)}
+        buffers = judged(trip.bare, frozenset(entries(trip.bare)), trip.call.allowed, buffers=True)
+        self._buffers = {key: tensor.detach().clone() for key, tensor in buffers.items()}
         self.notes: dict[str, None] = {}
         self._exact: dict[_Mode, Mapping[str, Tensor]] = {}
 
@@ -271,7 +273,19 @@ class _Trial:
             lapse = self._simplest(kind)
             if lapse is not None and not any(_alike(lapse, one) for one in found):
                 found.append(lapse)
-        return tuple(found)
+        return tuple(found) or self._over_buffers()
+
+    def _over_buffers(self) -> tuple[Lapse, ...]:
+        """Give the first buffer, of several, if the loader keeps quiet about each that a checkpoint lacks."""
+        for mode in self._modes:
+            loader = mode.loader
+            buffers = [key for key in self._buffers if loader.name(key) in loader.state]
+            asked = mismatches.spread(buffers, _ASKED)
+            wrong = {key: mismatches.dropped(loader.state, [loader.name(key)]) for key in asked}
+            found = [lapse for key in asked for lapse in lapses(loader, wrong[key], {key: self._buffers[key]})]
+            if len(found) == len(asked) > 1:
+                return tuple(found[:1])
+        return ()
 
     def _simplest(self, kind: Kind) -> Lapse | None:
         """Let Hypothesis look for a lapse of one kind, and shrink it."""

@@ -32,6 +32,7 @@ from pytest_ckpt.facts import (
     unwrapped,
 )
 from pytest_ckpt.findings import UsageError
+from pytest_ckpt.loading import listening
 from pytest_ckpt.moment import Moment, marks
 from pytest_ckpt.outputs import ForwardError, draw, first_difference, where
 from pytest_ckpt.probes import probe
@@ -231,8 +232,9 @@ class Traveller:
             )
         if found and checkpoint_file.needs_more_than_weights(self._call.read, self._path):
             trip.unsafe_globals = found
+        trip.unsafe_globals += checkpoint_file.pickled_modules(self._path)
         trip.loaded = unwrapped(loaded)
-        got, again = entries(trip.loaded), self._load_again()
+        got, again = entries(trip.loaded), self._load_again(trip)
         fresh = entries(self._bare(self._fresh(trip)))
         trip.shared = shared(got, again, "another model loaded from the same file")
         trip.kept = frozenset(
@@ -248,12 +250,14 @@ class Traveller:
         live = entries(trip.bare)
         trip.collisions = collisions((one.key for one in trip.blamed), live, {}, file)
 
-    def _load_again(self) -> dict[str, Tensor]:
+    def _load_again(self, trip: Trip) -> dict[str, Tensor]:
         """Give the entries of a second module loaded from the same file; what differs in it was not in the file."""
         try:
-            again = self._call.read(self._path)
+            with listening() as heard:
+                again = self._call.read(self._path)
         except (Exception, SystemExit):  # noqa: BLE001 -- it worked once; nothing follows from this
             return {}
+        trip.misnamed = frozenset(heard.unexpected - (trip.file_state or {}).keys())
         return entries(unwrapped(again)) if isinstance(again, nn.Module) else {}
 
     def _load_by_default(self, trip: Trip) -> None:
@@ -335,9 +339,8 @@ class Traveller:
         lost = [one.key for one in trip.differences if one.aspect == "value" and one.key not in trip.kept]
         trip.tie_conflicts = tie_conflicts(lost, source, target, trip.in_file)
         conflicting = {one.key for one in trip.tie_conflicts}
-        if trip.in_file:
-            lost = [key for key in lost if key not in conflicting]
-            trip.collisions = collisions(lost, source, target, trip.in_file)
+        lost = [key for key in lost if key not in conflicting]
+        trip.collisions = collisions(lost, source, target, trip.in_file)
         trip.broken_ties = untied(wanted, target)
         trip.grad_flags = self._grad_flags(wanted, target, loaded)
         if not self._call.runner.given:

@@ -82,7 +82,7 @@ class Trip:
         follows: Entries of the loaded module that changed when the file was written again.
         torn: A failed save that took the previous checkpoint with it, where that is promised not to happen.
         half: Entries that a load which raised has changed, where that is promised not to happen.
-        truncated: What the loader gave for a file that was cut in half; empty if it refused it.
+        damaged: A damaged file that the loader took, and what it gave for it.
         natural: Whether the source was saved as the factory and `prepare` left it.
         call: How it was travelled.
         source: The module that was saved.
@@ -103,6 +103,7 @@ class Trip:
         blamed: Entries that the error of loading is about.
         loaded: The module that was loaded.
         kept: Entries of the loaded module that hold exactly what they held before loading.
+        misnamed: Names that the user's loader made up: load_state_dict did not know them, and the file has none such.
         dict_changes: What loading changed in the caller's dict.
         differences: Live entries that differ between source and loaded module.
         rounded: Entries that hold the saved value rounded to a narrower dtype.
@@ -134,7 +135,7 @@ class Trip:
     follows: tuple[Changed, ...] = ()
     torn: Torn | None = None
     half: tuple[Changed, ...] = ()
-    truncated: str = ""
+    damaged: Changed | None = None
     carried: frozenset[str] = frozenset()
     state: Mapping[str, Any] = field(default_factory=dict)
     moved: frozenset[str] = frozenset()
@@ -150,6 +151,7 @@ class Trip:
     blamed: tuple[Changed, ...] = ()
     loaded: nn.Module | None = None
     kept: frozenset[str] = frozenset()
+    misnamed: frozenset[str] = frozenset()
     dict_changes: tuple[Changed, ...] = ()
     differences: tuple[Difference, ...] = ()
     rounded: frozenset[str] = frozenset()
@@ -205,13 +207,32 @@ class Trip:
         if one.aspect != "value":
             return _BY_ASPECT[one.aspect]
         if self.file_state is not None and one.key not in self.file_state:
-            return "key-mismatch" if self.name_in_file(one.key) else "unsaved-state"
+            if self.name_in_file(one.key):
+                return "key-mismatch"
+            return "value-changed" if self._came_changed(one.key) else "unsaved-state"
         saved, live = self.state.get(one.key), entries(self.bare).get(one.key)
         if saved is not None and live is not None and saved.dtype != live.dtype:
             return "dtype-changed"
-        return "unsaved-state" if one.key in self.kept else "value-changed"
+        if one.key not in self.kept:
+            return "value-changed"
+        return "key-mismatch" if self.misnamed else "unsaved-state"
+
+    def _came_changed(self, key: str) -> bool:
+        """Whether what came back is made of saved values: its own, compressed or turned, or those of another entry."""
+        if key in self.kept or self.loaded is None:
+            return False
+        source, loaded = entries(self.bare), entries(self.loaded)[key].detach()
+        if not loaded.is_floating_point() or loaded.layout != torch.strided:
+            return False
+        saved, given = source[key].detach().double(), loaded.double()
+        return bool((given - saved).norm() < _NEAR * saved.norm()) or any(
+            torch.equal(given.flatten().sort().values, other.detach().double().flatten().sort().values)
+            for other in source.values()
+            if other.numel() == loaded.numel() and other.is_floating_point() and other.layout == torch.strided
+        )
 
 
+_NEAR = 0.1
 _WRAPPERS = ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "_forward_module.")
 _BY_ASPECT = {
     "missing": "key-mismatch",

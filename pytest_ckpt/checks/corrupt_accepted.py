@@ -22,8 +22,8 @@ class CorruptAccepted(Check):
 
     ## What it checks
 
-    The first half of the checkpoint, as a crash or a full disk leaves it, is given to the user's `load`. It must
-    raise.
+    The user's `load` is given damaged files: the first half of the checkpoint, as a crash leaves it; an empty one; a
+    web page or the pointer of Git LFS in its place; an archive of which a record is gone. It must raise.
 
     ## Why it matters
 
@@ -32,7 +32,7 @@ class CorruptAccepted(Check):
 
     ## How it is found
 
-    By truncating a copy of the file and calling `load`.
+    By damaging a copy of the file and calling `load`. A loader that goes back to an earlier checkpoint is right.
 
     ## What to do
 
@@ -44,18 +44,18 @@ class CorruptAccepted(Check):
     """
 
     name: ClassVar[str] = "corrupt-accepted"
-    summary: ClassVar[str] = "the loader gives a module for a file that was cut in half"
+    summary: ClassVar[str] = "the loader gives a module for a damaged file"
     stage: ClassVar[Stage] = Stage.STRICTNESS
 
     def run(self, trip: Trip) -> Iterator[Finding]:
-        if trip.truncated:
+        if trip.damaged is not None:
             yield Finding(
                 self.name,
                 "load(path)",
-                "load gave a module for the first half of the file, as a crash while saving leaves it",
+                f"load gave a module for {trip.damaged.key}",
                 "let what torch.load(...) raises through, instead of going on with a fresh module",
-                "an error",
-                trip.truncated,
+                trip.damaged.expected,
+                trip.damaged.actual,
             )
 
     @staticmethod

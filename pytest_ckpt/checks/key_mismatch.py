@@ -61,6 +61,11 @@ class KeyMismatch(Check):
                     f"save the module inside the wrapper, or strip {prefix!r} when loading with\n"
                     f'consume_prefix_in_state_dict_if_present(state_dict, "{prefix}"), and load strictly'
                 )
+            elif one.aspect == "value":
+                message, hint = (
+                    f"the loader gave load_state_dict {min(trip.misnamed)!r} and the like, which no module has",
+                    "rename keys by their prefix alone, key.removeprefix(prefix), and load strictly",
+                )
             elif one.aspect == "missing":
                 message, hint = (
                     "the loaded module has no such entry",

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from pytest_ckpt.checks import Case, Check, Stage
+from pytest_ckpt.facts import ABSENT
 from pytest_ckpt.findings import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_ckpt.resume.resumption import Resumption
-    from pytest_ckpt.trip import Trip
+    from pytest_ckpt.trip import Changed, Trip
 
 
 class NotLoadable(Check):
@@ -57,7 +58,7 @@ class NotLoadable(Check):
                 self.name,
                 one.key,
                 f"loading raised {trip.short_load_error}",
-                _hint(one.key, one.actual),
+                _hint(one),
                 one.expected,
                 one.actual,
             )
@@ -88,7 +89,8 @@ class NotLoadable(Check):
         return Case(_ShapedAtOnce, arguments={"prepare": _ShapedAtOnce.fit})
 
 
-def _hint(key: str, actual: str) -> str:
+def _hint(one: Changed) -> str:
+    key, actual = one.key, one.actual
     for prefix, inner in (("module.", "module"), ("_orig_mod.", "_orig_mod")):
         if key.startswith(prefix):
             return f"save the module inside the wrapper: model.{inner}.state_dict()"
@@ -99,6 +101,8 @@ def _hint(key: str, actual: str) -> str:
         return (
             f'self.register_buffer("{name}", torch.zeros(...)) in __init__, or create it in a load_state_dict pre-hook'
         )
+    if one.expected == ABSENT:
+        return f'let state_dict() hold "{name}", or give it a default in a load_state_dict pre-hook'
     return f'give "{name}" its final shape in __init__, or resize it in a load_state_dict pre-hook'
 
 
