@@ -146,6 +146,8 @@ INFERENCE = re.compile(
     r"(forward|generate|sample|inference|infer|encode|decode|extract_features|forward_\w+|generate_\w+|sample_\w+"
     r"|encode_\w+|decode_\w+|reconstruct|transcribe|synthesize|greedy_decode|beam_search)$"
 )
+#: ... and those among them that nothing but a module has.
+FORWARD = re.compile(r"(forward(_\w+)?|generate|inference|infer)$")
 #: Factories whose modules are in evaluation mode already, or might be.
 EVALUATED = re.compile(
     r"(^|\.)(from_pretrained|load_from_checkpoint|load_model\w*|from_\w*checkpoint|load_\w+|get_pretrained\w*"

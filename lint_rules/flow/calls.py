@@ -72,6 +72,7 @@ class Calls(Functions):
             self._stepped(trained)
         if not self._neutral(name):
             self._escape(given)
+            self._fill_from_states(given)
         if function.owner is not None and function.owner.kind is Kind.INSTANCE:  # by a base class elsewhere
             self._escape(site.receivers & {function.owner})
         modules = any(self._is_followed(thing) for thing in self._reach(given))
@@ -81,6 +82,13 @@ class Calls(Functions):
         kind = Kind.OPTIMIZER if knowledge.OPTIMIZERS.search(name) else Kind.UNKNOWN
         deps = self._deps(given | site.receivers | {function})
         return self._create(site.node, site.frame, Made(kind, birth, name, deps))
+
+    def _fill_from_states(self, given: Values) -> None:
+        """Note that code outside the file may write into the containers it is given what it is given of states."""
+        states = frozenset(thing for thing in given if thing.kind is Kind.STATE)
+        for each in given:
+            if each.kind is Kind.COLLECTION:
+                each.deps |= states
 
     def _runs_part(self, function: Thing, receivers: Values) -> Values:
         """Give the modules of this file one layer of which is run, unless that layer's mode was chosen by itself."""
@@ -225,9 +233,17 @@ class Calls(Functions):
         if any(each.kind is Kind.COLLECTION for each in receivers):
             return self._container(method, node, receivers, arguments, frame)
         if knowledge.INFERENCE.match(method):
-            self._use_all(receivers, node)
+            proves = knowledge.FORWARD.match(method)  # what is loaded whole may be a tokenizer or a graph, too
+            self._use_all(frozenset(each for each in receivers if proves or not self._is_loaded(each)), node)
             return self._make(node, frame, deps=self._deps(receivers | frozenset().union(*arguments)) | receivers)
         return None
+
+    def _is_loaded(self, thing: Thing) -> bool:
+        """Tell whether an object, or what it is a part of, is whatever `torch.load` gave."""
+        walker: Thing | None = thing
+        while walker is not None and walker.kind is not Kind.LOADED:
+            walker = walker.owner
+        return walker is not None and thing not in self._modules
 
     def _weights(self, node: cst.Call, receivers: Values, frame: Frame) -> Values:
         self._modules |= receivers
@@ -264,7 +280,8 @@ class Calls(Functions):
     def _load_state(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
         source = arguments[0] if arguments else NOTHING
         by_hand = bool(node.args) and isinstance(node.args[0].value, cst.Dict)
-        from_live = by_hand or (bool(source) and all(self._is_live(each) for each in source))
+        from_live = by_hand or (bool(source) and all(self._is_live(each, receivers) for each in source))
+        from_live = from_live or _passes_on(frame)
         self._clock += 1
         for thing in receivers:
             self._modules.add(thing)
@@ -280,10 +297,18 @@ class Calls(Functions):
         self.results |= dict.fromkeys(result, node)
         return result
 
-    def _is_live(self, state: Thing) -> bool:
+    def _is_live(self, state: Thing, receivers: Values) -> bool:
         """Tell whether a state is that of a module of this program, with nothing merged into it from elsewhere."""
-        stored = state in self._updated or any(each.kind is Kind.LOADED for each in state.deps)
-        return not stored and (state.kind is Kind.STATE or self._is_made_of_state(state))
+        if state in self._updated or any(each.kind is Kind.LOADED for each in state.deps):
+            return False
+        return state.kind is Kind.STATE or self._is_made_of_state(state) or self._is_converted(state, receivers)
+
+    def _is_converted(self, state: Thing, receivers: Values) -> bool:
+        """Tell whether all of a state was computed from that of another module, whatever else went into it."""
+        entries = [each for each in self._contents(frozenset({state})) if each.kind is not Kind.COLLECTION] or [state]
+        sources = [{each for each in entry.deps if each.kind is Kind.STATE} for entry in entries]
+        loaded = any(each.kind is Kind.LOADED for entry in entries for each in entry.deps)
+        return all(sources) and not loaded and not any(each.deps & receivers for each in set().union(*sources))
 
     def _is_made_of_state(self, value: Thing) -> bool:
         """Tell whether everything that a value was computed from is the state of modules of this program."""
@@ -412,6 +437,12 @@ class Calls(Functions):
 def all_are(values: Values, kind: Kind) -> bool:
     """Tell whether there is something, and all of it of one kind."""
     return bool(values) and all(value.kind is kind for value in values)
+
+
+def _passes_on(frame: Frame) -> bool:
+    """Tell whether a caller outside the file loads a state into an object that hands it on, and knows its mode."""
+    function = frame.function
+    return isinstance(function, cst.FunctionDef) and function.name.value == "load_state_dict" and not frame.called
 
 
 def _gives_itself(method: str, receivers: Values) -> bool:

@@ -95,6 +95,7 @@ class Machine(ABC):
         self.called: set[Thing] = set()
         self.evaluated: set[Thing] = set()
         self.held: set[Thing] = set()
+        self.given_out: set[Thing] = set()
         self.stepped: dict[Thing, int] = {}
         self.saved: dict[cst.Call, set[Thing]] = {}
         self.aliased: dict[cst.Call, None] = {}

@@ -34,6 +34,7 @@ class Flow(Statements):
         aliased: Calls of `state_dict()` whose result is used after such a step.
         saved: For each call of `torch.save`, what the containers that it saves hold.
         copies: For each copy, what it was copied from.
+        given_out: What functions give to callers outside the file.
         held: Objects kept as attributes of a module of this file, whose own eval() reaches them.
         teaches: Whether anything in the file trains a module, beyond putting it into training mode.
         complete: Whether the whole file was followed; if not, nothing should be concluded from what is missing.
@@ -133,7 +134,7 @@ class Flow(Statements):
         marks = {dotted(decorator.decorator) for decorator in function.decorators}
         bound = self._bound_to(me, marks) if me is not None else None
         owner = Thing(Kind.FUNCTION, definition=function, frame=self._top, bound=bound)
-        self._enter(owner, function, (), {}, ("alone", function))
+        self.given_out |= self._enter(owner, function, (), {}, ("alone", function))
 
 
 def _loads(method: cst.FunctionDef) -> bool:

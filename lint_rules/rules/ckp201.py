@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lint_rules.engine import Context
     from lint_rules.flow import Flow, Use
-    from lint_rules.objects import Mode
+    from lint_rules.objects import Mode, Thing
     from lint_rules.outline import Outline
 
 
@@ -1365,6 +1365,86 @@ class MissingEval(Rule):
             """,
             why="a loss that is made of the layers of another module",
         ),
+        Example(
+            """
+            import torch
+            from conversion import convert, copy_into
+
+            from networks import New, Old
+
+            old, one, two = Old(), New(), New()
+            one.load_state_dict(convert(old.state_dict(), heads=4))
+            entries = {}
+            copy_into(entries, old.state_dict())
+            two.load_state_dict(entries)
+            print(old(1), one(1), two(1))
+            """,
+            why="the weights of a live module, converted by code elsewhere",
+        ),
+        Example(
+            """
+            import torch
+
+            vocabulary = torch.load("vocabulary.pt", weights_only=False)
+            print(vocabulary.encode("some words"), vocabulary.sample_words(3))
+            """,
+            why="what is saved whole need not be a module",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, build
+
+
+            class Worker:
+                def __init__(self, options):
+                    self.net = build(options)
+
+                def load_state_dict(self, state):
+                    self.net.load_state_dict(state)
+
+                def run(self, x):
+                    return self.net(x)
+
+
+            class Task:
+                def build(self):
+                    self.model = Net()
+
+                def load(self, path):
+                    self.model.load_state_dict(torch.load(path, weights_only=True))
+                    return self.model
+
+                def __call__(self, x):
+                    return self.model(x)
+            """,
+            why="a state that a caller hands on, and a module that a caller is given",
+        ),
+        Example(
+            """
+            import torch
+            from speech import Base
+
+            from networks import Voice, rates
+
+
+            class Speaker(Base):
+                def __init__(self, path, rate):
+                    super().__init__()
+                    self.voice = Voice()
+                    self.voice.load_state_dict(torch.load(path, weights_only=True))
+                    if rate:
+                        self.voice.rate = rates(rate)
+
+                def forward(self, x):
+                    return self.voice(x)
+
+                def score(self, x):
+                    return self.forward(x).mean()
+            """,
+            why="a part of a module with a base class elsewhere",
+        ),
     )
 
     def may_find(self, outline: Outline) -> bool:
@@ -1415,11 +1495,19 @@ def _may_be_meant(use: Use, mode: Mode, flow: Flow) -> bool:
 
     if use.idle and mode.training is Training.TRAIN and not flow.teaches:
         return use.thing in flow.held
-    if use.thing in flow.held or flow.trained.get(use.thing, 0) > mode.order:
+    if any(each in flow.held for each in _wholes(use.thing)) or flow.trained.get(use.thing, 0) > mode.order:
         return True
     if any(flow.trained_somewhere.get(run, 0) > mode.order for run in (use.run, mode.run)):
         return True
-    return use.run != mode.run and (use.thing in flow.evaluated or use.thing in flow.trained)
+    return use.run != mode.run and any(use.thing in each for each in (flow.evaluated, flow.trained, flow.given_out))
+
+
+def _wholes(thing: Thing) -> Iterator[Thing]:
+    """Yield an object and all that it is a part of."""
+    whole: Thing | None = thing
+    while whole is not None:
+        yield whole
+        whole = whole.owner
 
 
 def _is_given_away(load: cst.Call, use: Use, flow: Flow) -> bool:
