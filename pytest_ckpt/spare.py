@@ -16,10 +16,11 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import cache
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
 _PATIENCE = 60.0
@@ -43,11 +44,31 @@ def values(module: str) -> Mapping[str, Any]:
     if not hasattr(os, "fork") or module == "__main__" or file is None:
         return {}
     try:
-        answer = _server().ask({"module": module, "file": file, "sys.path": sys.path})
-        found: dict[str, Any] = pickle.loads(answer)  # noqa: S301 -- from a process of our own
+        found: dict[str, Any] = ask(_of_module, {"module": module, "file": file})
     except Exception:  # noqa: BLE001 -- it cannot be asked; nothing follows from that
         return {}
     return found
+
+
+def ask(answer: Callable[[Any], Any], question: Mapping[str, Any], hashes: str = "") -> Any:
+    """Have a question answered in a new process, with the folders that are imported from here.
+
+    Args:
+        answer: A function at the top of a module: it is called there with the question.
+        question: What can be pickled.
+        hashes: The PYTHONHASHSEED of that process; that of this one by default.
+
+    Raises:
+        Exception: There is no answer.
+    """
+    message = {"answer": answer, "question": pickle.dumps(question), "sys.path": sys.path}
+    return pickle.loads(_server(hashes).ask(message))  # noqa: S301 -- from a process of our own
+
+
+def stop() -> None:
+    """End the processes, as the end of the run does."""
+    for server in _running:
+        server.stop()
 
 
 def holds_tensor(value: Any) -> bool:
@@ -59,8 +80,10 @@ def holds_tensor(value: Any) -> bool:
 class _Server:
     """The process, seen from here."""
 
-    def __init__(self) -> None:
+    def __init__(self, hashes: str) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        if hashes:
+            environment["PYTHONHASHSEED"] = hashes
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from pytest_ckpt import spare; spare.serve()"],
             stdin=subprocess.PIPE,
@@ -94,9 +117,13 @@ class _Server:
         self._process.wait()
 
 
+_running: list[_Server] = []
+
+
 @cache
-def _server() -> _Server:
-    return _Server()
+def _server(hashes: str = "") -> _Server:
+    _running.append(_Server(hashes))
+    return _running[-1]
 
 
 def _write(stream: BinaryIO | Any, data: bytes) -> None:
@@ -167,16 +194,22 @@ def imported(name: str, file: str) -> ModuleType:
     return module
 
 
-def _answer(question: Mapping[str, Any]) -> bytes:
-    sys.path[:] = question["sys.path"]
+def _answer(message: Mapping[str, Any]) -> bytes:
+    sys.path[:] = message["sys.path"]
+    return pickle.dumps(message["answer"](pickle.loads(message["question"])))  # noqa: S301 -- as above
+
+
+def _of_module(question: Mapping[str, Any]) -> dict[str, Any]:
     module = imported(question["module"], question["file"])
     found = dict(vars(module))
-    for kind in [one for one in found.values() if isinstance(one, type) and one.__module__ == module.__name__]:
-        found.update({f"{kind.__qualname__}.{name}": value for name, value in vars(kind).items()})
-    return pickle.dumps({path: value for path, value in found.items() if holds_tensor(value) and _can_be_sent(value)})
+    for one in [one for one in found.values() if isinstance(one, (type, FunctionType))]:
+        if one.__module__ == module.__name__:
+            found.update({f"{one.__qualname__}.{name}": value for name, value in vars(one).items()})
+    return {path: value for path, value in found.items() if holds_tensor(value) and can_be_sent(value)}
 
 
-def _can_be_sent(value: Any) -> bool:
+def can_be_sent(value: Any) -> bool:
+    """Whether a value can be pickled, and is not too large to go from one process to another."""
     try:
         return len(pickle.dumps(value)) < _MOST_BYTES
     except Exception:  # noqa: BLE001 -- what pickle cannot take stays away

@@ -1,4 +1,4 @@
-"""What a module's code keeps outside of the module: in globals, in its class, in a closure.
+"""What a module's code keeps outside of the module: in globals, in its class, in a closure, on a function, in a cache.
 
 No state_dict has it, and within one process nobody misses it: the loaded module finds there what the saved one left. In
 a new process it is what the import makes of it. So the surroundings are brought back to what they were before the
@@ -11,7 +11,7 @@ import sys
 import sysconfig
 from collections import deque
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ _LIBRARIES = tuple(
     {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )  # resolved as the files are: an environment may lie behind a link
 _ABSENT = object()
+_CACHED = type(lru_cache(object))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,7 @@ class Place:
     """A variable outside of a module.
 
     Attributes:
-        owner: The Python module or the class that has it, or the cell of a closure that holds it.
+        owner: The Python module, the class or the function that has it, or the cell of a closure that holds it.
         name: Its name.
         key: What a report calls it: a global by its name, an attribute of a class as one of the module.
     """
@@ -82,17 +83,28 @@ class Place:
         """Where it is, for a message."""
         if isinstance(self.owner, CellType):
             return "a closure"
+        if isinstance(self.owner, FunctionType):
+            return f"function {self.owner.__qualname__}"
         return self.owner.__name__ if isinstance(self.owner, ModuleType) else f"class {self.owner.__qualname__}"
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """A variable outside of the module that decides its outputs, described."""
+    """What decides a module's outputs and is another in a new process, described.
+
+    Attributes:
+        key: Its name.
+        home: Where it is; empty for an attribute of the module.
+        expected: What it is here.
+        actual: What it is in a new process.
+        hashed: Whether it follows the hashes of strings.
+    """
 
     key: str
     home: str
     expected: str
     actual: str
+    hashed: bool = False
 
 
 class _Held:
@@ -144,7 +156,10 @@ class Surroundings:
             place: _Held(place, imported[place]) if place in imported else before.get(place) or _Held(place, _ABSENT)
             for place in places
         }
+        caches = [place for place in places if _is_cache(place.get())]
+        start.update((place, _Held(place, _emptied(place.get()))) for place in caches)
         changed = [place for place in places if not start[place].same(now[place])]
+        changed += [place for place in caches if place.get().cache_info().currsize]
         if not changed:
             return ()
 
@@ -167,7 +182,7 @@ class Surroundings:
             if not explains(changed) or explains(()):
                 return ()
             return tuple(
-                Outside(place.key, place.home, describe(now[place].copy), _described(start[place].copy))
+                Outside(place.key, place.home, *_described(now[place].copy, start[place].copy))
                 for place in smallest(changed, explains)
             )
         finally:
@@ -175,8 +190,21 @@ class Surroundings:
                 held.restore()
 
 
-def _described(value: Any) -> str:
-    return "not set" if value is _ABSENT else describe(value)
+def _described(now: Any, start: Any) -> tuple[str, str]:
+    if _is_cache(now):
+        return "what its cache holds", "an empty cache"
+    one, other = ("not set" if value is _ABSENT else describe(value) for value in (now, start))
+    return one, other
+
+
+def _is_cache(value: Any) -> bool:
+    """Whether a value is a function of the user's own with a cache of functools."""
+    return isinstance(value, _CACHED) and _is_own(value.__module__)
+
+
+def _emptied(cached: Any) -> Any:
+    """Give the same function with a cache of its own, for a cache that is emptied cannot be filled again."""
+    return lru_cache(**cached.cache_parameters())(cached.__wrapped__)
 
 
 def _imported(places: Collection[Place]) -> dict[Place, Any]:
@@ -187,17 +215,36 @@ def _imported(places: Collection[Place]) -> dict[Place, Any]:
             continue
         home = place.owner.__name__ if isinstance(place.owner, ModuleType) else place.owner.__module__
         values = spare.values(home)
-        if _path(place) in values:
-            found[place] = values[_path(place)]
+        if dotted(place) in values:
+            found[place] = values[dotted(place)]
     return found
 
 
-def _path(place: Place) -> str:
+def dotted(place: Place) -> str:
     """Give the dotted path of a place within its Python module."""
     return place.name if isinstance(place.owner, ModuleType) else f"{place.owner.__qualname__}.{place.name}"
 
 
 # ------------------------------------------------------------------------------------------------- what the code uses
+
+
+def code_of(module: nn.Module) -> Iterator[CodeType]:
+    """Give the code of all functions of the user's own that a module's classes are made of or call."""
+    seen: dict[int, Any] = {}
+    for kind in dict.fromkeys(kind for one in module.modules() for kind in type(one).__mro__):
+        if _is_own(kind.__module__):
+            for _ in _of_class(kind, seen):
+                pass
+    for function in seen.values():
+        if isinstance(function, FunctionType):
+            yield from _nested(function.__code__)
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _nested(one)
 
 
 def used(module: nn.Module) -> tuple[Place, ...]:
@@ -210,7 +257,7 @@ def used(module: nn.Module) -> tuple[Place, ...]:
         for kind in type(one).__mro__:
             if _is_own(kind.__module__):
                 kinds.setdefault(kind, path)
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}
     found: dict[Place, None] = {}
     for place in [place for kind in kinds for place in _of_class(kind, seen)]:
         found.setdefault(place)
@@ -221,22 +268,25 @@ def used(module: nn.Module) -> tuple[Place, ...]:
     return tuple(found)
 
 
-def _of_class(kind: type, seen: set[int]) -> Iterator[Place]:
+def _of_class(kind: type, seen: dict[int, Any]) -> Iterator[Place]:
     """List the attributes of a class, and what its methods use."""
-    seen.add(id(kind))
+    seen[id(kind)] = kind
     for name, value in vars(kind).items():
         functions = _functions(value)
         for function in functions:
             yield from _of_function(function, seen)
-        if not functions and not name.startswith("__") and _may_hold_state(value):
+        if _is_cache(value) or (not functions and not name.startswith("__") and _may_hold_state(value)):
             yield Place(kind, name, name)
 
 
-def _of_function(function: FunctionType, seen: set[int]) -> Iterator[Place]:
+def _of_function(function: FunctionType, seen: dict[int, Any]) -> Iterator[Place]:
     """List the globals and the closure's variables that a function uses, and those of what it calls."""
     if id(function) in seen or not _is_own(function.__module__):
         return
-    seen.add(id(function))
+    seen[id(function)] = function
+    for name, value in vars(function).items():
+        if _may_hold_state(value):
+            yield Place(function, name, f"{function.__name__}.{name}")
     home = sys.modules.get(function.__module__)
     names = _names(function.__code__)
     for name in names:
@@ -252,10 +302,10 @@ def _of_function(function: FunctionType, seen: set[int]) -> Iterator[Place]:
         yield from _within(value, names, seen)
 
 
-def _within(value: Any, names: Collection[str], seen: set[int]) -> Iterator[Place]:
+def _within(value: Any, names: Collection[str], seen: dict[int, Any]) -> Iterator[Place]:
     """List what a function or class that is used uses itself, and the variables of a Python module that are used."""
-    if isinstance(value, FunctionType):
-        yield from _of_function(value, seen)
+    if isinstance(value, FunctionType) or _is_cache(value):
+        yield from _of_function(getattr(value, "__wrapped__", value), seen)
     elif isinstance(value, type):
         if id(value) not in seen and _is_own(value.__module__):
             yield from _of_class(value, seen)
@@ -290,6 +340,8 @@ def _may_hold_state(value: Any) -> bool:
     """Whether a value is one that code may change or set anew, and that can be copied and compared."""
     if isinstance(value, (type, FunctionType, MethodType, ModuleType, partial)):
         return False
+    if _is_cache(value):
+        return True
     if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module)):
         return value is not _ABSENT
     return type(value).__module__ == "numpy" or _is_own(type(value).__module__)

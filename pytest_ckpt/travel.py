@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt import checkpoint_file, formats, legs, progress, promises
+from pytest_ckpt import checkpoint_file, formats, hashing, legs, progress, promises
 from pytest_ckpt.attribution import attribute_outputs
 from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, untied
 from pytest_ckpt.conflicts import collisions, tie_conflicts
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from pytest_ckpt.call import Call
     from pytest_ckpt.legs import Leg
+    from pytest_ckpt.outputs import Runner
 
 
 class Traveller:
@@ -417,14 +418,18 @@ class Traveller:
         if trip.differences or trip.outputs.culprits or trip.place is not None or not self._call.runner.given:
             return
 
+        runner = self._call.runner.reseeded()  # what was drawn once for all is drawn anew there, from another seed
+
         def load_and_run() -> Any:
             if self._call.load is not None:
-                return self._run(unwrapped(self._call.load(self._path)))
+                return self._run(unwrapped(self._call.load(self._path)), runner)
             target = self._call.build_apart(trip.source)
             self._call.put(target, self._format.read(self._path, self._leg.loaded_on, target.state_dict))
-            return self._run(target)
+            return self._run(target, runner)
 
         trip.outside = self._call.surroundings.deciding(trip.source, load_and_run)
+        if not trip.outside:
+            trip.outside = hashing.deciding(self._call, trip, self._path, self._run)
 
     def _warm(self, trip: Trip, loaded: nn.Module, reference: Any) -> None:
         """Load into a module that has run before, and see whether it computes what a fresh one computes.
@@ -455,13 +460,13 @@ class Traveller:
             return
         trip.warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run, self._call.build)
 
-    def _run(self, module: nn.Module) -> Any:
+    def _run(self, module: nn.Module, runner: Runner | None = None) -> Any:
         """Put a module into the mode that outputs are compared in, and run it."""
         if self._call.mode == "train":
             module.train()
         else:
             module.eval()  # its result is not used: some modules return another one, or None
-        return self._call.runner(module, self._leg.loaded_on)
+        return (runner or self._call.runner)(module, self._leg.loaded_on)
 
     def _attribute(self, trip: Trip, loaded: nn.Module) -> None:
         source, target = entries(trip.bare), entries(loaded)

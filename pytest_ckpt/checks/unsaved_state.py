@@ -91,14 +91,13 @@ class UnsavedState(Check):
                 )
 
         for outside in trip.outside:
+            message = f"the variable is in {outside.home}, not in the module: a new process has another value, and the "
+            hint = f'self.register_buffer("{outside.key.rpartition(".")[2]}", ...), or return it from get_extra_state()'
+            if outside.hashed:
+                message = "it follows the hashes of strings, which are others in each new process, and the "
+                hint = "number what is sorted, sorted(set(...)), and hash with zlib.crc32(text.encode())"
             yield Finding(
-                self.name,
-                outside.key,
-                f"the variable is in {outside.home}, not in the module: a new process has another value, and the "
-                "outputs depend on it",
-                f'self.register_buffer("{outside.key.rpartition(".")[2]}", ...), or return it from get_extra_state()',
-                outside.expected,
-                outside.actual,
+                self.name, outside.key, f"{message}outputs depend on it", hint, outside.expected, outside.actual
             )
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:
