@@ -3,12 +3,13 @@
     python tests/bench/mutation.py [FILE ...]
 
 The operators are those of cosmic-ray (requirements-mutation.txt) and three of our own. Each mutant costs its tests
-alone: torch, pytest and the package are imported once, the tests run once unbroken, and then each mutant is a fork in
-which the compiled code of one function is replaced. Mutated are the bodies of functions; of a check, `run`, `resumed`,
-`compared` and what they call, not its cases. Texts are left alone: no operator changes a string.
+alone: the tests are collected once and run once unbroken, and then each mutant is a fork of that process in which the
+compiled code of one function is replaced. Mutated are the bodies of functions; of a check, `run`, `resumed`, `compared`
+and what they call, not its cases. Texts are left alone: no operator changes a string.
 
 A mutant first meets the tests that are written for its file, for a check its two cases. What survives them meets the
-tests of `SUITE` that reached its statement in the unbroken run, the quickest first; of more than `MOST`, so many.
+tests of `SUITE` that reached its statement in the unbroken run, the quickest first; of more than `MOST`, so many. All
+mutants of a check are tried, and of every other function `EACH`, chosen at random, the same in every run.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ import gc
 import inspect
 import os
 import random
+import re
 import signal
 import sys
 import time
 from collections import Counter, defaultdict
+from contextlib import contextmanager
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,13 +73,14 @@ SUITE = (
     ),
     *(
         f"tests/pytest_ckpt/test_{name}.py"
-        for name in ("compatibility", "formats", "legs", "bad_input", "surroundings")
+        for name in ("compatibility", "formats", "legs", "elsewhere", "bad_input", "surroundings")
     ),
     "tests/pytest_ckpt/test_strict.py::test_overrides_and_hooks_are_held_to_what_torch_documents",
     *(f"tests/pytest_ckpt/{test}" for test in dict.fromkeys(test for tests in OWN.values() for test in tests)),
 )
 """What round-trips modules and resumes trainings in this process, and takes minutes."""
-MOST = 150
+MOST = 60
+EACH = 8
 
 
 class Without(Operator):
@@ -198,6 +204,18 @@ def mutants(path: Path) -> Iterator[Mutant]:
             yield Mutant(changed[0][0], line, name, text.splitlines()[line - 1].strip(), mutated[changed[0]])
 
 
+def chosen(possible: list[Mutant]) -> list[Mutant]:
+    """Give some of the mutants of each function."""
+    shuffled = random.Random(0).sample(range(len(possible)), len(possible))
+    count, found = Counter[str](), set()
+    for index in shuffled:
+        function = possible[index].function
+        if count[function] < EACH:
+            found.add(index)
+        count[function] += 1
+    return [possible[index] for index in sorted(found)]
+
+
 def cores(functions: dict[tuple[str, int], CodeType]) -> Callable[[str], bool]:
     """Tell of a function of a check's file whether it is the check itself and not its cases."""
     cores = {key[0] for key in functions if key[0].rpartition(".")[2] in {"run", "resumed", "compared"}}
@@ -219,23 +237,19 @@ class Reach:
         self.seconds: dict[str, float] = {}
         self._test = ""
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out what starts a pytest of its own: in another process a mutant is not there."""
-        items[:] = [one for one in items if "pytester" not in getattr(one, "fixturenames", ())]
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+    @contextmanager
+    def of(self, test: str) -> Iterator[None]:
         """Watch a test with its fixtures."""
-        self._test, began = item.nodeid, time.process_time()
+        self._test, began = test, time.process_time()
         sys.settrace(self._entered)
         try:
-            return (yield)
+            yield
         finally:
             sys.settrace(None)
-            self.seconds[item.nodeid] = time.process_time() - began
+            self.seconds[test] = time.process_time() - began
 
-    def of(self, path: Path, line: int) -> list[str]:
-        """Give the tests that reach the statement of a line, the quickest first; of many, those that enter its body."""
+    def tests(self, path: Path, line: int) -> list[str]:
+        """Give the tests that reach the statement of a line; of many, those that enter its body and some others."""
         statement, body = range(line, line + 1), range(0)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.stmt) and node.lineno <= line <= (last := node.end_lineno or 0):
@@ -245,8 +259,7 @@ class Reach:
                     statement, body = range(node.lineno, first), range(first, last + 1)
         reached, entered = ({test for one in lines for test in self.lines[path][one]} for lines in (statement, body))
         shuffled = random.Random(0).sample(sorted(reached), len(reached))
-        chosen = sorted(shuffled, key=lambda test: test not in entered)[:MOST]
-        return sorted(chosen, key=self.seconds.__getitem__)
+        return sorted(shuffled, key=lambda test: test not in entered)[:MOST]
 
     def _entered(self, frame: FrameType, _event: str, _value: Any) -> Any:
         return self._line if frame.f_code.co_filename in self._files else None
@@ -257,59 +270,116 @@ class Reach:
         return self._line
 
 
-class Only:
-    """Runs some tests alone, in their order, and gives each so long."""
+class Mutation:
+    """A plugin that runs the tests, and then some of them again for each mutant, in a fork."""
 
-    def __init__(self, tests: Collection[str] | None) -> None:
-        """Take the tests' ids; None for all that are collected."""
-        self._tests = tests
+    def __init__(self, paths: Collection[Path]) -> None:
+        """Take the files to mutate."""
+        self._paths, self._reach = paths, Reach(paths)
+        self._unbroken = True
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Choose them."""
-        if self._tests is not None:
-            found = {one.nodeid: one for one in items}
-            items[:] = [found[test] for test in self._tests if test in found]
+        """Leave out what starts a pytest of its own: in another process a mutant is not there."""
+        items[:] = [one for one in items if "pytester" not in getattr(one, "fixturenames", ())]
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self) -> None:
-        """End the process if the test does not end."""
-        signal.alarm(PATIENCE)
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Watch a test of the first run; end the process if a test of a later one does not end."""
+        if not self._unbroken:
+            signal.alarm(PATIENCE)
+            return (yield)
+        with self._reach.of(item.nodeid):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
+        """Break the code, once all tests have passed."""
+        passed = yield
+        self._unbroken = False
+        items = {one.nodeid: one for one in session.items}
+        change = Change.within(self._paths)
+        if not survive(items.values(), change.make):
+            raise session.Failed("the tests fail when they are run for the second time")
+        rows, total = [], Counter[str]()
+        for path in self._paths:
+            count: Counter[str] = Counter()
+            possible = list(mutants(path))
+            for mutant in chosen(possible) if path.stem in OWN else possible:
+                outcome = self._outcome(path, items, mutant, partial(change.make, mutant))
+                count[outcome] += 1
+                if outcome == "survived":
+                    say(f"{path.name}:{mutant.line} {mutant.function} {mutant.operator}: {mutant.text}")
+            count["possible"] = len(possible)
+            rows.append(row(path.relative_to(PACKAGE).as_posix(), count))
+            total += count
+            say(f"{rows[-1]}\n")
+        say("| file | mutants | tried | killed by its own tests | killed by the suite | survived |")
+        say("\n".join(["|---|---|---|---|---|---|", *rows, row("all", total)]))
+        return passed
+
+    def _outcome(self, path: Path, items: Mapping[str, pytest.Item], mutant: Mutant, change: Callable[[], None]) -> str:
+        first = [test for test in items if is_own(path, test)]
+        second = [test for test in self._reach.tests(path, mutant.line) if test not in first]
+        for outcome, tests in (("own", first), ("suite", second)):
+            ordered = [items[test] for test in sorted(tests, key=self._reach.seconds.__getitem__)]
+            if not survive(ordered, change):
+                return outcome
+        return "survived"
 
 
-def run(arguments: Collection[str], plugin: object) -> int:
-    """Run tests in this process."""
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments], [plugin]))
-
-
-def survives(path: Path, mutant: Mutant, arguments: Collection[str], tests: Collection[str] | None = None) -> bool:
-    """Say whether every test passes with the mutant, in a fork."""
+def survive(items: Collection[pytest.Item], change: Callable[[], None]) -> bool:
+    """Say whether every test passes with a change, in a fork."""
     child = os.fork()
     if child == 0:
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-        replace(path, mutant)
-        os._exit(run(arguments, Only(tests)))
+        change()
+        os._exit(not all(passes(*pair) for pair in zip_longest(items, list(items)[1:])))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def replace(path: Path, mutant: Mutant) -> None:
-    """Give the function its mutated code, wherever it is referred to, and forget what was computed before."""
-    line = mutant.code.co_firstlineno
-    for one in gc.get_objects():
-        if isinstance(one, FunctionType) and one.__code__.co_filename == str(path):
-            if one.__code__.co_firstlineno == line and one.__code__.co_name == mutant.code.co_name:
-                one.__code__ = mutant.code
-        elif isinstance(one, functools._lru_cache_wrapper):  # its type has no other name
-            module = one.__module__ or ""
-            if module.startswith(("pytest_ckpt.", "tests.")) and one.__name__ != "values":  # of the spare process
-                one.cache_clear()
+def passes(item: Any, following: Any) -> bool:
+    """Run a test once more, and clear up after it what the following one does not use."""
+    item._initrequest()  # as plugins do that run a test again
+    item.config.pluginmanager.unregister(name="terminalreporter")
+    item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+    return not item.session.testsfailed
 
 
-def own(path: Path) -> tuple[str, ...]:
-    """Give what pytest takes for the tests of a file."""
+class Change(NamedTuple):
+    """What a mutant changes: the functions of the files, wherever they are referred to, and what they have cached."""
+
+    functions: list[FunctionType]
+    caches: list[Any]
+
+    @classmethod
+    def within(cls, paths: Collection[Path]) -> Change:
+        """Look for both among all objects, and keep these from being touched, and so copied, by each fork."""
+        gc.collect()
+        everything, files = gc.get_objects(), {str(path) for path in paths}
+        functions = [one for one in everything if isinstance(one, FunctionType) and one.__code__.co_filename in files]
+        caches = [one for one in everything if isinstance(one, functools._lru_cache_wrapper)]  # it has no other name
+        ours = [one for one in caches if (one.__module__ or "").startswith(("pytest_ckpt.", "tests."))]
+        gc.freeze()
+        return cls(functions, [one for one in ours if one.__name__ != "values"])  # which the spare process gave
+
+    def make(self, mutant: Mutant | None = None) -> None:
+        """Give a function its mutated code."""
+        for cache in self.caches:
+            cache.cache_clear()
+        if mutant is None:
+            return
+        for one in self.functions:
+            was, now = one.__code__, mutant.code
+            if (was.co_filename, was.co_firstlineno, was.co_name) == (now.co_filename, now.co_firstlineno, now.co_name):
+                one.__code__ = now
+
+
+def is_own(path: Path, test: str) -> bool:
+    """Say whether a test is written for a file."""
     if path.parent.name == "checks":
-        return "tests/meta/test_checks.py", "-k", f"[{path.stem.replace('_', '-')}"
-    return tuple(f"tests/pytest_ckpt/{test}" for test in OWN[path.stem])
+        return re.match(rf"tests/meta/test_checks\.py.*[\[-]{path.stem.replace('_', '-')}[]-]", test) is not None
+    return Path(test.partition("::")[0]).name in OWN[path.stem]
 
 
 def say(text: str) -> None:
@@ -318,13 +388,10 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def judge(path: Path, mutant: Mutant, reach: Reach) -> str:
-    """Say by what a mutant is killed, by its file's own tests or the suite, or that it survived."""
-    if not survives(path, mutant, own(path)):
-        return "own"
-    tests = reach.of(path, mutant.line)
-    files = {test.partition("::")[0] for test in tests}
-    return "survived" if not tests or survives(path, mutant, files, tests) else "suite"
+def row(name: str, count: Mapping[str, int]) -> str:
+    """Write a line of the table."""
+    tried = count["own"], count["suite"], count["survived"]
+    return f"| {name} | {count['possible']} | {sum(tried)} | {' | '.join(map(str, tried))} |"
 
 
 def main() -> None:
@@ -335,26 +402,7 @@ def main() -> None:
     checks = sorted(PACKAGE.glob("checks/[!_]*.py"))
     paths = [Path(one).resolve() for one in sys.argv[1:]]
     paths = paths or [*checks, PACKAGE / "compare.py", PACKAGE / "attribution.py"]
-    reach = Reach(paths)
-    if run(SUITE, reach):
-        sys.exit("the tests fail on the code as it is")
-    lines, total = [], Counter[str]()
-    for path in paths:
-        count: Counter[str] = Counter()
-        for mutant in mutants(path):
-            outcome = judge(path, mutant, reach)
-            count[outcome] += 1
-            if outcome == "survived":
-                say(f"{path.name}:{mutant.line} {mutant.function} {mutant.operator}: {mutant.text}")
-        lines.append(row(path.relative_to(PACKAGE).as_posix(), count))
-        total += count
-    say("| file | mutants | killed by its own tests | killed by the suite | survived |\n|---|---|---|---|---|")
-    say("\n".join([*lines, row("all", total)]))
-
-
-def row(name: str, count: Mapping[str, int]) -> str:
-    """Write a line of the table."""
-    return f"| {name} | {sum(count.values())} | {count['own']} | {count['suite']} | {count['survived']} |"
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *SUITE], [Mutation(paths)]))
 
 
 if __name__ == "__main__":
