@@ -56,6 +56,7 @@ CATEGORIES = {
 }
 SECTIONS = ["What it checks", "Why it matters", "How it is found", "What to do", "References"]
 CODE = re.compile(r"\w\(|\w\.\w|\w\[|\w=|\{\"")
+GAP = re.compile(r"""\"\"|''|\x20[,.;)](?!\.)|self\.\W""")
 
 FILES = [
     path.stem for path in Path(pytest_ckpt.checks.__file__).parent.glob("[!_]*.py")
@@ -151,6 +152,7 @@ def test_messages_and_hints_say_something(name):
         assert finding.key.strip()
         assert CODE.search(finding.hint), f"a hint says what to type: {finding.hint!r}"
         assert finding.hint == finding.hint.strip()
+        assert not GAP.search(finding.hint), f"a name is missing: {finding.hint!r}"
         assert finding.leg
 
 

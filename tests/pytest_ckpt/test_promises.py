@@ -269,6 +269,21 @@ def test_a_failing_load_that_changes_the_module_is_found(load_state):
     assert [one for one in found if one not in judged(load_state=load_state)] == [("half-loaded", "0.weight")]
 
 
+@pytest.mark.parametrize(
+    ("bias", "said"), [(True, "this entry and 2 more, and"), (False, "this entry and 1 more, and")]
+)
+def test_how_many_entries_have_changed_is_said(bias, said):
+    report = check_module(
+        lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, bias=bias)), claims=["unchanged-on-error"]
+    )
+    assert [said in one.message for one in report.findings if one.category == "half-loaded"] == [True]
+
+
+def test_where_one_entry_has_changed_no_others_are_counted():
+    (finding,) = check_module(lambda: nn.Linear(2, 2), claims=["unchanged-on-error"]).findings
+    assert "has changed this entry, and" in finding.message
+
+
 @pytest.mark.parametrize("load_state", [validated, restored])
 def test_a_failing_load_that_changes_nothing_is_not_accused(load_state):
     assert judged(load_state=load_state, claims=["unchanged-on-error"]) == []
