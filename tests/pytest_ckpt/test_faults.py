@@ -16,4 +16,5 @@ def test_reported_by_name(case: Case) -> None:
     report = case.check()
     named = case.named(report)
     assert named, f"none of {sorted(case.keys)} in {sorted(case.categories)}:\n{report.text()}"
+    assert any(case.says in f"{one.message}\n{one.hint}" for one in named), report.text()
     assert not case.alone or len(named) == len(report.findings), report.text()

@@ -34,6 +34,7 @@ class Case:
         categories: Categories that fit the fault, any of which is right; empty where the code is correct.
         keys: Names of the culprit, any of which is right.
         alone: Whether nothing else may be accused.
+        says: What the finding's message or hint must say.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     categories: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
     alone: bool = False
+    says: str = ""
 
     def __str__(self) -> str:
         return self.name
@@ -71,7 +73,7 @@ def collect() -> None:
 
 
 def faulty(
-    *categories: str, key: str | tuple[str, ...], alone: bool = False, **arguments: Any
+    *categories: str, key: str | tuple[str, ...], alone: bool = False, says: str = "", **arguments: Any
 ) -> Callable[[Make], Make]:
     """Declare a class or factory faulty.
 
@@ -79,12 +81,13 @@ def faulty(
         *categories: The categories that fit; the report must hold one of them.
         key: The culprit's name, or all the names that point at it.
         alone: Whether nothing else may be accused.
+        says: What the finding's message or hint must say, where a check has several.
         **arguments: Further arguments of `check_module`.
     """
     keys = frozenset([key] if isinstance(key, str) else key)
 
     def declare(make: Make) -> Make:
-        FAULTY.append(Case(_name(make), make, arguments, frozenset(categories), keys, alone))
+        FAULTY.append(Case(_name(make), make, arguments, frozenset(categories), keys, alone, says))
         return make
 
     return declare

@@ -91,7 +91,13 @@ def load_by_named_parameters(path: Path) -> Net:
     return module
 
 
-@faulty("unsaved-state", key=("norm.running_mean", "norm.running_var"), load=load_by_named_parameters, **TRAINED)
+@faulty(
+    "unsaved-state",
+    says="was not restored",
+    key=("norm.running_mean", "norm.running_var"),
+    load=load_by_named_parameters,
+    **TRAINED,
+)
 def loader_of_parameters_only():
     return Net()
 
@@ -118,7 +124,15 @@ def load_backbone(path: Path) -> Net:
     return module
 
 
-@faulty("unsaved-state", "key-mismatch", key=("head.weight",), save=save_backbone, load=load_backbone, **TRAINED)
+@faulty(
+    "unsaved-state",
+    "key-mismatch",
+    says="is not in the file",
+    key=("head.weight",),
+    save=save_backbone,
+    load=load_backbone,
+    **TRAINED,
+)
 def backbone_only():
     return Net()
 
@@ -207,7 +221,14 @@ def load_parallel(path: Path) -> Net:
     return module
 
 
-@faulty("key-mismatch", key=("body.weight",), save=save_parallel, load=load_parallel, **TRAINED)
+@faulty(
+    "key-mismatch",
+    says="the file holds this entry as",
+    key=("body.weight",),
+    save=save_parallel,
+    load=load_parallel,
+    **TRAINED,
+)
 def parallel_prefix_one_level_down():
     return Net()
 
@@ -300,7 +321,15 @@ def save_half(module: nn.Module, path: Path) -> None:
     )
 
 
-@faulty("value-changed", "dtype-changed", key=("body.weight",), save=save_half, load=load_net, **TRAINED)
+@faulty(
+    "value-changed",
+    "dtype-changed",
+    says="was rounded to a narrower",
+    key=("body.weight",),
+    save=save_half,
+    load=load_net,
+    **TRAINED,
+)
 def half_on_disk():
     return Net()
 
@@ -317,7 +346,7 @@ def load_json(path: Path) -> Net:
     return module
 
 
-@faulty("value-changed", key="body.weight", save=save_json, load=load_json, **TRAINED)
+@faulty("value-changed", says="came back different", key="body.weight", save=save_json, load=load_json, **TRAINED)
 def json_of_four_digits():
     return Net()
 
@@ -490,7 +519,7 @@ def load_squeezed(path: Path) -> nn.Module:
     return module
 
 
-@faulty("shape-changed", key="weight", load=load_squeezed)
+@faulty("shape-changed", says="the shape changed", key="weight", load=load_squeezed)
 def squeezed_by_conversion():
     return nn.Conv1d(1, 4, 1)
 
@@ -552,7 +581,9 @@ def load_frozen_in_train_mode(path: Path) -> Net:
     return module
 
 
-@faulty("requires-grad", key=("body.weight",), load=load_frozen_in_train_mode, **TRAINED)
+@faulty(
+    "requires-grad", says="trained and is frozen now", key=("body.weight",), load=load_frozen_in_train_mode, **TRAINED
+)
 def frozen_by_a_flag_forgotten():
     return Net()
 
@@ -577,7 +608,7 @@ def save_through_half(module: nn.Module, path: Path) -> None:
     module.float()
 
 
-@faulty("save-mutates", key="body.weight", save=save_through_half, **TRAINED)
+@faulty("save-mutates", says="convert copies of the tensors", key="body.weight", save=save_through_half, **TRAINED)
 def rounded_by_saving():
     return Net()
 
@@ -608,7 +639,13 @@ def save_reproducibly(module: nn.Module, path: Path) -> None:
     write(module, path)
 
 
-@faulty("save-mutates", key=("torch.get_rng_state()", "random.getstate()"), save=save_reproducibly, **TRAINED)
+@faulty(
+    "save-mutates",
+    says="saving draws from",
+    key=("torch.get_rng_state()", "random.getstate()"),
+    save=save_reproducibly,
+    **TRAINED,
+)
 def seeded_by_saving():
     return Net()
 
@@ -821,7 +858,9 @@ def load_uncompressed(path: Path) -> Net:
     return load_net(path)
 
 
-@faulty("not-loadable", key=("Net",), save=save_compressed, load=load_uncompressed, **TRAINED)
+@faulty(
+    "not-loadable", says="make load(path) accept", key=("Net",), save=save_compressed, load=load_uncompressed, **TRAINED
+)
 def compressed_and_read_plain():
     return Net()
 
@@ -874,6 +913,13 @@ def save_into_a_folder_that_is_not_there(module: nn.Module, path: Path) -> None:
     torch.save(module.state_dict(), path / "model.pt")
 
 
-@faulty("not-saveable", key=("Net",), save=save_into_a_folder_that_is_not_there, load=load_net, **TRAINED)
+@faulty(
+    "not-saveable",
+    says="make save(module, path) accept",
+    key=("Net",),
+    save=save_into_a_folder_that_is_not_there,
+    load=load_net,
+    **TRAINED,
+)
 def folder_never_made():
     return Net()

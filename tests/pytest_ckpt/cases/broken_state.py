@@ -28,7 +28,12 @@ X = torch.linspace(-1.0, 1.0, 8).reshape(2, 4)
 # ----------------------------------------------------------------------------- a used module saves, a fresh one refuses
 
 
-@faulty("not-loadable", key="centers", prepare=lambda module: module.fit())
+@faulty(
+    "not-loadable",
+    says="or create it in a load_state_dict pre-hook",
+    key="centers",
+    prepare=lambda module: module.fit(),
+)
 class BufferNoneUntilFit(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +43,9 @@ class BufferNoneUntilFit(nn.Module):
         self.centers = torch.randn(3, 4)
 
 
-@faulty("not-loadable", key="memory.bank", inputs=X, prepare=lambda module: module(X))
+@faulty(
+    "not-loadable", says="its final shape in __init__", key="memory.bank", inputs=X, prepare=lambda module: module(X)
+)
 class BankThatGrows(nn.Module):
     class Memory(nn.Module):
         def __init__(self) -> None:
@@ -191,7 +198,7 @@ class ExpandedParameter(nn.Module):
         return x * self.scale
 
 
-@faulty("not-loadable", key="_extra_state")
+@faulty("not-loadable", says="set_extra_state(state) beside", key="_extra_state")
 class ExtraStateOneWay(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -447,7 +454,7 @@ class MaskInvertedOnLoad(nn.Module):
 # --------------------------------------------------------------------------------------------------- dtypes that change
 
 
-@faulty("dtype-changed", key="weight", inputs=X)
+@faulty("dtype-changed", says="gives this entry in another dtype", key="weight", inputs=X)
 class ShipsHalfPrecision(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -479,7 +486,7 @@ class BuffersShippedInBfloat16(nn.Module):
         return x / self.variance.sqrt()
 
 
-@faulty("dtype-changed", key="seen", prepare=lambda module: module.count())
+@faulty("dtype-changed", says="the dtype changed", key="seen", prepare=lambda module: module.count())
 class CounterBecomesInteger(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -566,7 +573,7 @@ class UntiedByItsLoadHook(nn.Module):
         return self.decoder(self.encoder(x))
 
 
-@faulty("requires-grad", key=("prompt", "body.weight"), inputs=X)
+@faulty("requires-grad", says="was frozen and trains now", key=("prompt", "body.weight"), inputs=X)
 class UnfrozenByItsLoadHook(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -737,7 +744,7 @@ def extra_state_with_lambda():
     return _WithExtra({"schedule": lambda step: 1 / (step + 1)})
 
 
-@faulty("not-saveable", key=("_extra_state", "1._extra_state"), inputs=X)
+@faulty("not-saveable", says="return only tensors", key=("_extra_state", "1._extra_state"), inputs=X)
 def extra_state_with_lock_below():
     return nn.Sequential(nn.Linear(4, 4), _WithExtra({"lock": threading.Lock()}))
 

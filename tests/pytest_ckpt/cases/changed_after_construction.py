@@ -42,7 +42,15 @@ def epsilon_of_a_norm():
     return nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
 
 
-@faulty("unsaved-state", "config-lost", key="1.p", inputs=X, mode="train", prepare=set_attribute("1.p", 0.9))
+@faulty(
+    "unsaved-state",
+    "config-lost",
+    says="torch.tensor(...)) instead",
+    key="1.p",
+    inputs=X,
+    mode="train",
+    prepare=set_attribute("1.p", 0.9),
+)
 def dropout_rate():
     return nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.1))
 
@@ -387,7 +395,14 @@ class HeadAsCachedProperty(nn.Module):
         return self.head(self.body(x))
 
 
-@faulty("unsaved-submodule", "unsaved-state", key="heads", inputs=X, prepare=lambda module: module(X))
+@faulty(
+    "unsaved-submodule",
+    "unsaved-state",
+    says="nn.ModuleDict(self",
+    key="heads",
+    inputs=X,
+    prepare=lambda module: module(X),
+)
 class HeadsBySize(nn.Module):
     def __init__(self) -> None:
         super().__init__()

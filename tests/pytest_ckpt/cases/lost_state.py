@@ -492,7 +492,13 @@ class BatchRenormLimits(nn.Module):
 # ------------------------------------------------------------------------------------------------------- random sources
 
 
-@faulty("unsaved-state", key="generator", inputs=X, prepare=lambda module: module(X))
+@faulty(
+    "unsaved-state",
+    says="get_state() from get_extra_state",
+    key="generator",
+    inputs=X,
+    prepare=lambda module: module(X),
+)
 class OwnTorchGenerator(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -557,7 +563,7 @@ class ClosureOverRandomValue(nn.Module):
         return self.normalize(x)
 
 
-@faulty("unsaved-submodule", "unsaved-state", key="project", inputs=X)
+@faulty("unsaved-submodule", "unsaved-state", says="to an attribute of its own", key="project", inputs=X)
 class ClosureOverModule(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -609,7 +615,7 @@ class HookWithValue(nn.Module):
 # ---------------------------------------------------------------------------------------------- unregistered submodules
 
 
-@faulty("unsaved-submodule", key="layers", inputs=X)
+@faulty("unsaved-submodule", says="nn.ModuleList(self", key="layers", inputs=X)
 class LayersInList(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -621,7 +627,7 @@ class LayersInList(nn.Module):
         return x
 
 
-@faulty("unsaved-submodule", key="layers")
+@faulty("unsaved-submodule", says="nn.ModuleList(self", key="layers")
 class LayersInListWithoutInputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -709,7 +715,14 @@ class ModulesInSet(nn.Module):
         return torch.stack([critic(x) for critic in self.critics]).amin(0)
 
 
-@faulty("unsaved-submodule", "unsaved-state", key=("adapters",), inputs=X, prepare=lambda module: module.add("task"))
+@faulty(
+    "unsaved-submodule",
+    "unsaved-state",
+    says="nn.ModuleDict(self",
+    key=("adapters",),
+    inputs=X,
+    prepare=lambda module: module.add("task"),
+)
 class AdaptersInDict(nn.Module):
     def __init__(self) -> None:
         super().__init__()

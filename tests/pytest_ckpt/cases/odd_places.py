@@ -373,7 +373,13 @@ def load_backbone(path: Path) -> nn.Module:
     return nn.Sequential(OrderedDict(list(load_net(path).named_children())[:2]))
 
 
-@faulty("key-mismatch", key=("head.weight", "head.bias"), load=load_backbone, prepare=TRAINED["prepare"])
+@faulty(
+    "key-mismatch",
+    says="the loaded module has no such entry",
+    key=("head.weight", "head.bias"),
+    load=load_backbone,
+    prepare=TRAINED["prepare"],
+)
 def head_left_behind_by_loading():
     return Net()
 
