@@ -103,6 +103,8 @@ def family_of(value: Any, name: object, inherited: Family) -> Family:
     found = words(name) | (words(type(value).__name__) if hasattr(value, "__dict__") else frozenset())
     if "exp" in found:
         found -= {"avg"}  # exp_avg and exp_avg_sq are Adam's
+    if {"loss", "scale"} <= found:
+        return "scaler"
     return next((family for family in _WORDS if found & _WORDS[family]), inherited)
 
 

@@ -100,8 +100,9 @@ class _Observer:
         places = search.places(effect)
         if not places or search.reference.negligible(effect, places):
             return seen
-        if seen.save_changes and not list(plain.differences(effect, self.resume_at)):
-            return seen  # the file holds what the run was before saving changed it
+        if not list(plain.differences(effect, self.resume_at)):  # the file holds what was before saving changed it
+            seen.save_changes = seen.save_changes or tuple(_draws(saved))
+            return seen
         seen.drift = drift(saved.effect, effect, self.resume_at)
         self._lost(seen, search, fresh, loaded, effect)
         return seen
@@ -233,6 +234,14 @@ def _changes(changed: Sequence[Suspect], saved: _Saved) -> Any:
                     _CATEGORY_OF_SAVE.get(either.kind, "save-mutates"),
                     Changed(shown(path.removesuffix(" mode").removesuffix(" requires_grad")), _text(slot), _text(now)),
                 )
+
+
+def _draws(saved: _Saved) -> Iterator[tuple[str, Changed]]:
+    """Name the generators that saving drew from after it had written where they were."""
+    for one in suspects(saved.before, saved.after):
+        for path, slot in one.expected.items():
+            if slot is not None and slot.kind == "generator":
+                yield "save-mutates", Changed(path, "where it was when saved", "further on")
 
 
 def _text(slot: Any) -> str:

@@ -149,12 +149,29 @@ class Search:
         return not places or self.reference.negligible(effect, places)
 
     def culprits(self, everything: Sequence[Suspect]) -> tuple[Suspect, ...]:
-        """Give the smallest set of suspects that, once transplanted, makes the two train alike; or none."""
+        """Give the smallest set of suspects that, once transplanted, makes the two train alike; or none.
+
+        An iterator draws from the generator of the run that it is taken from, so it may explain the next steps alone.
+        """
         sure = [one for one in everything if one.sure]
         for pool in (sure, everything) if len(sure) < len(everything) else (sure,):
             if pool and self.explains(pool):
                 return smallest(pool, self.explains)
-        return ()
+        if len(sure) == len(everything):
+            return ()
+        apart = self._apart(())
+
+        def explains_longer(transplants: Sequence[Suspect]) -> bool:
+            return self.trials < _MOST_TRIALS and self._apart(transplants) > apart
+
+        return smallest(everything, explains_longer) if explains_longer(everything) else ()
+
+    def _apart(self, transplants: Sequence[Suspect]) -> int:
+        """Give the first step at which the losses differ."""
+        losses, others = self.reference.trace.losses, self.resumed(transplants)[2].trace.losses
+        return next(
+            (number for number in range(self.resume_at, self.steps) if others.get(number) != losses[number]), self.steps
+        )
 
     def _transplant(self, live: World, donor: World, transplants: Sequence[Suspect]) -> None:
         """Put the slots of the uninterrupted run into the resumed one: first what is referred to, then references."""
