@@ -221,6 +221,32 @@ class CheckpointKeyNeverSaved(Rule):
             """,
             why="keys of an older layout, where today's are not there",
         ),
+        Example(
+            """
+            import torch
+
+
+            def payload():
+                return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "update": update}
+
+
+            checkpoint = torch.load(resume_path, weights_only=True)
+            model.load_state_dict(checkpoint["model"])
+            update = checkpoint["update"]
+            logger.keep(payload)
+            torch.save({"model": model.state_dict()}, "final.pt")
+            """,
+            why="a dict that code elsewhere saves has the key",
+        ),
+        Example(
+            """
+            import torch
+
+            checkpoint = torch.load(args.checkpoint, weights_only=True)
+            torch.save({"model": checkpoint["module"], "epoch": checkpoint["epoch"]}, args.output)
+            """,
+            why="a checkpoint under new names is made of one given by the user",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -392,8 +418,29 @@ def _keys(
     if not all(each.known for each in same):
         return None
     keys = {key for each in same for key in each.values}
-    alike = path is not None and any(_spelled(each.path, each.block, context) == path for each in same)
-    return keys if alike or keys & {key for _, key in loaded.reads} else None
+    if path is not None and any(_spelled(each.path, each.block, context) == path for each in same):
+        return keys
+    if not keys & {key for _, key in loaded.reads} or _is_converted(loaded, same):
+        return None
+    return keys | _written(context)
+
+
+def _is_converted(loaded: _Loaded, saved: list[Checkpoint]) -> bool:
+    """Tell whether what is read goes into what is saved: one checkpoint is made of another."""
+    from lint_rules.tree import walk
+
+    values = (value for each in saved for given in each.values.values() for value in given)
+    inside = {node for value in values for node in walk(value)}
+    return any(place in inside for place, _ in loaded.reads)
+
+
+def _written(context: Context) -> set[str]:
+    """Give the keys of every dict that the file writes: code elsewhere may save it."""
+    import libcst as cst
+
+    from lint_rules.tree import text_of, walk
+
+    return {text_of(node.key) or "" for node in walk(context.tree) if isinstance(node, cst.DictElement)}
 
 
 def _is_own(loaded: _Loaded, block: Block, saved: list[Checkpoint], context: Context) -> bool:
