@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import libcst as cst
 
@@ -24,6 +24,7 @@ _STATE = re.compile(rb"(?i)(?:state|dict|ckpt|checkpoint|args|data|opt\w*|config
 #: What shows that there is a module somewhere.
 _MODULES = re.compile(
     rb"\bnn\b|models\.|Module\b|\.(?:named_)?parameters\(|from_pretrained\(|hub\.load\(|create_model\(|\.eval\("
+    rb"|\.state_dict\(|\.(?:to|cuda|cpu)\("
     rb"|(?:Model(?:Class)?|Net(?:work)?)\("
 )
 #: Methods that only a module has.
@@ -32,6 +33,7 @@ _PROOF = frozenset(
 )
 #: Methods that modules have and few other objects, and what classes of modules are called: each alone proves nothing.
 _SIGNS = frozenset({"state_dict", "load_state_dict", "eval"})
+_MOVES = frozenset({"to", "cuda", "cpu"})
 _CALLED_SO = re.compile(r"(^|\.)(?!\w*(EMA|Ema|Averag|Swa|SWA))([A-Z]\w*)?(Model(Class)?|Net(work)?)$")
 _FACTORIES = re.compile(
     r"torchvision\.models\.(\w+\.)*[a-z]\w*$|torch\.hub\.load$|timm\.(models\.)?create_model$|segmentation_models_pytorch\.\w+$"
@@ -55,9 +57,9 @@ class SaveWholeModule(Rule):
     ## What it does
 
     Reports `torch.save(model, ...)` where `model` is a module for certain: an instance of a module class, annotated as
-    one, made by a known factory, something whose `parameters()` the file asks for, or which it puts into both modes;
-    also such a module in a dict or list that is written into the call. A name such as `best_model` proves nothing: it
-    may hold a state. Saving into memory is left alone.
+    one, made by a known factory, something whose `parameters()` the file asks for, which it puts into both modes, or
+    moves in place and calls; also such a module in a dict or list that is written into the call. A name such as
+    `best_model` proves nothing: it may hold a state. Saving into memory is left alone.
 
     ## Why is this bad
 
@@ -260,8 +262,57 @@ class SaveWholeModule(Rule):
             why="an imported class that is called a network and loads a state",
             lines=(6,),
         ),
+        Example(
+            """
+            import torch
+            from zoo import makers
+
+            net = makers["resnet"]()
+            net.load_state_dict(torch.load("weights.pt", weights_only=True))
+            net.eval()
+            torch.save(net, "whole.pt")
+
+
+            class Keeper:
+                def save(self, path, whole):
+                    if whole:
+                        torch.save(self.model, path)
+                    else:
+                        torch.save(self.model.state_dict(), path)
+            """,
+            why="it is restored and evaluated, or its state is saved elsewhere",
+            lines=(7, 13),
+        ),
+        Example(
+            """
+            import torch
+            from zoo import Classifier, build
+
+            encoder, head = build("encoder"), build("head")
+            encoder.to("cuda")
+            head.cuda()
+            classifier = Classifier(encoder)
+            optimizer = torch.optim.Adam(classifier.parameters())
+            head(classifier(batch))
+            torch.save(encoder.cpu(), "encoder.pt")
+            torch.save(head, "head.pt")
+            """,
+            why="it is moved in place, and called or part of another module",
+            lines=(10, 11),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from graphs import load
+
+            graph = load("graph")
+            graph.to("cuda")
+            torch.save(graph, "graph.pt")
+            """,
+            why="graphs are moved in place, too",
+        ),
         Example(
             """
             import torch
@@ -419,7 +470,7 @@ class SaveWholeModule(Rule):
         if not saves:
             return
         modules = Modules(context.tree, context.names)
-        proof = _Proof(context, modules)
+        proof = _Proof(context, modules, saves)
         annotated = set(_annotated(context, modules))
         for call in saves:
             at = _saved(call.node)
@@ -439,13 +490,17 @@ class SaveWholeModule(Rule):
 class _Proof:
     """What of a file's objects are modules for certain."""
 
-    def __init__(self, context: Context, modules: Modules) -> None:
+    def __init__(self, context: Context, modules: Modules, saves: Sequence[Call]) -> None:
         from lint_rules.tree import method_of
+
+        saved = {arg.value for call in saves for arg in call.node.args}
 
         self._flow = context.flow
         self._modules = modules
         self._asked: set[Thing] = set()
         signs: set[Thing] = set()
+        restored: set[Thing] = set()
+        moved: set[Thing] = set()
         switched: dict[str, set[Thing]] = {"train": set(), "eval": set()}
         for call in context.flow.calls.values():
             name = context.names.resolve(call.node.func, call.scope)
@@ -454,11 +509,18 @@ class _Proof:
                 self._asked |= call.receivers
             if method in _SIGNS:
                 signs |= call.receivers
+            if method == "load_state_dict":
+                restored |= call.receivers
+            if method in _MOVES and context.statement(call.node) is not None:
+                moved |= call.receivers
             if method in switched and not call.node.args:
                 switched[method] |= call.receivers
+            elif method == "state_dict" and call.node in saved:
+                self._asked |= call.receivers
             elif name is not None and _WRAPPERS.match(name) and call.arguments:
                 self._asked |= call.arguments[0]
-        self._asked |= switched["train"] & switched["eval"]
+        self._asked |= switched["eval"] & (switched["train"] | restored)
+        self._asked |= moved & self._flow.called.union(*(thing.deps for thing in self._asked))
         self._asked |= {thing for thing in signs if _CALLED_SO.search(thing.made_by)}
 
     def holds_module(self, call: Call, at: int) -> bool:
