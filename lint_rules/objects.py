@@ -8,6 +8,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import libcst as cst
 
     from lint_rules.names import Scope
@@ -113,6 +115,13 @@ class Thing:
     constant: str = ""
     born: int = 0
     number: int = field(default_factory=itertools.count().__next__)
+
+    def wholes(self) -> Iterator[Thing]:
+        """Yield the object, and all that it is a part of."""
+        whole: Thing | None = self
+        while whole is not None:
+            yield whole
+            whole = whole.owner
 
 
 Values: TypeAlias = frozenset[Thing]

@@ -240,16 +240,15 @@ class Calls(Functions):
 
     def _is_loaded(self, thing: Thing) -> bool:
         """Tell whether an object, or what it is a part of, is whatever `torch.load` gave."""
-        walker: Thing | None = thing
-        while walker is not None and walker.kind is not Kind.LOADED:
-            walker = walker.owner
-        return walker is not None and thing not in self._modules
+        return thing not in self._modules and any(each.kind is Kind.LOADED for each in thing.wholes())
 
     def _weights(self, node: cst.Call, receivers: Values, frame: Frame) -> Values:
         self._modules |= receivers
         deps = self._deps(receivers) | receivers
         if method_of(node) != "state_dict":
-            return self._make(node, frame, deps=deps)
+            weights = self._make(node, frame, deps=deps)
+            self._weights_of |= weights
+            return weights
         made = self._make(node, frame, Kind.STATE, deps, tag=self._round)
         self._keep(node, made, receivers)
         return made

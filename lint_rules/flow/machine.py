@@ -127,6 +127,7 @@ class Machine(ABC):
         self._generators: dict[cst.FunctionDef, bool] = {}
         self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
         self._updated: set[Thing] = set()
+        self._weights_of: set[Thing] = set()
 
     @abstractmethod
     def _value(self, node: cst.BaseExpression, frame: Frame) -> Values:
@@ -193,10 +194,7 @@ class Machine(ABC):
         followed = [thing for thing in things if thing in self._modules]
         layers = self._reach(frozenset(thing for thing in followed if thing.kind is Kind.MODULE))
         for thing in (*followed, *layers.difference(followed)):
-            walker: Thing | None = thing
-            while walker is not None:
-                self.trained[walker] = self._clock
-                walker = walker.owner
+            self.trained |= dict.fromkeys(thing.wholes(), self._clock)
             for part in self._below(thing):
                 self.trained[part] = self._clock
         if anything and not followed:
@@ -219,10 +217,7 @@ class Machine(ABC):
         self._clock += 1
         known = [thing for thing in things if thing in self._modules and thing.kind is not Kind.OPTIMIZER]
         for thing in known or [thing for thing in self._graded if thing in self._modules]:
-            walker: Thing | None = thing
-            while walker is not None:
-                self.stepped[walker] = self._clock
-                walker = walker.owner
+            self.stepped |= dict.fromkeys(thing.wholes(), self._clock)
             for part in self._below(thing):
                 self.stepped[part] = self._clock
 

@@ -67,6 +67,9 @@ class Statements(Expressions):
         old = self._value(node.target, frame)
         new = self._value(node.value, frame)
         text = all_are(old, Kind.TEXT)
+        weights = frozenset(each for each in old if not self._weights_of.isdisjoint(each.wholes()))
+        if weights:  # such as `weight.data += noise`, or a step that is written out
+            self._stepped(self._deps(weights))
         self._assign(
             node.target, self._make(node, frame, Kind.TEXT if text else Kind.UNKNOWN, self._deps(old | new)), frame
         )

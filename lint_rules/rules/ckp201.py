@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lint_rules.engine import Context
     from lint_rules.flow import Flow, Use
-    from lint_rules.objects import Mode, Thing
+    from lint_rules.objects import Mode
     from lint_rules.outline import Outline
 
 
@@ -1495,19 +1495,11 @@ def _may_be_meant(use: Use, mode: Mode, flow: Flow) -> bool:
 
     if use.idle and mode.training is Training.TRAIN and not flow.teaches:
         return use.thing in flow.held
-    if any(each in flow.held for each in _wholes(use.thing)) or flow.trained.get(use.thing, 0) > mode.order:
+    if any(each in flow.held for each in use.thing.wholes()) or flow.trained.get(use.thing, 0) > mode.order:
         return True
     if any(flow.trained_somewhere.get(run, 0) > mode.order for run in (use.run, mode.run)):
         return True
     return use.run != mode.run and any(use.thing in each for each in (flow.evaluated, flow.trained, flow.given_out))
-
-
-def _wholes(thing: Thing) -> Iterator[Thing]:
-    """Yield an object and all that it is a part of."""
-    whole: Thing | None = thing
-    while whole is not None:
-        yield whole
-        whole = whole.owner
 
 
 def _is_given_away(load: cst.Call, use: Use, flow: Flow) -> bool:

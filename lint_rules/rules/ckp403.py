@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _STATE = re.compile(rb"\.state_dict\(\)")
 _LIVE = re.compile(rb"(?:deepcopy|load_state_dict|save\w*)\($")
 _NO_MODULE = re.compile(rb"(?:optim|sched|scaler)\w*$")
-_TRAINS = re.compile(rb"\.step\(|\bfit\w*\(|\btrain\w*\(|epoch\w*\(|Trainer\(")
+_TRAINS = re.compile(rb"\.step\(|\bfit\w*\(|\btrain\w*\(|epoch\w*\(|Trainer\(|\.data\s*[-+*/]=|-=[^\n]*\.grad\b")
 _STARTS = re.compile(r"on_(fit|train(_epoch|_batch)?)_start$")
 _ENDS = re.compile(r"on_(fit|train(_epoch|_batch)?|validation(_epoch)?)_end$")
 _RECEIVER = re.compile(rb"[\w.\[\]]*$")
@@ -290,8 +290,51 @@ class StateDictAlias(Rule):
             why="kept by one hook for another",
             lines=(6,),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, score
+
+            net = Net()
+
+
+            def noisy(noise):
+                kept = net.state_dict()
+                for weight, shift in zip(net.parameters(), noise):
+                    weight.data += 0.1 * shift
+                value = score(net)
+                net.load_state_dict(kept)
+                return value
+
+
+            def step(rate):
+                before = dict(net.named_parameters()), net.state_dict()
+                with torch.no_grad():
+                    for name, weight in net.named_parameters():
+                        weight -= rate * weight.grad
+                return before
+            """,
+            why="weights are changed by hand",
+            lines=(9, 18),
+        ),
     )
     valid = (
+        Example(
+            """
+            from networks import net
+
+
+            def total(batches):
+                kept = net.state_dict()
+                loss = 0
+                for x in batches:
+                    loss -= net(x).grad.mean()
+                net.load_state_dict(kept)
+                return loss
+            """,
+            why="what is added up is no weight",
+        ),
         Example(
             """
             import copy
