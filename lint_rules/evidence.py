@@ -120,6 +120,16 @@ def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
             stack.extend(reversed(tuple(children(current))))
 
 
+def precedes_init(definition: cst.ClassDef, node: cst.CSTNode) -> bool:
+    """Tell whether a node of a constructor stands before its `super().__init__()`: nothing can be registered there."""
+    for method in definition.body.body:
+        if isinstance(method, cst.FunctionDef) and method.name.value == "__init__":
+            below = list(own(method.body))
+            later = below[below.index(node) :] if node in below else []
+            return any(isinstance(each, cst.Call) and method_of(each) == "__init__" for each in later)
+    return False
+
+
 def returned(definition: cst.FunctionDef) -> Iterator[cst.BaseExpression | None]:
     """Yield what a function returns; None for a bare `return` and for a generator's `yield`."""
     for node in own(definition.body):

@@ -25,6 +25,10 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
     Returns:
         The rules of which at least one alternative of `needs` occurs in full.
     """
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data.endswith(b"\n"):
+        data += b"\n"
     seen: dict[Needle, bool] = {}
     return tuple(rule for rule in rules if any(_all_held(data, need, seen) for need in rule.needs))
 

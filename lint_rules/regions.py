@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 from lint_rules.outline import last_name, nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from lint_rules.outline import Outline
     from lint_rules.rule import Rule
@@ -51,7 +51,14 @@ class Region:
 
 @dataclass(slots=True, eq=False)
 class _Function:
-    """A function with the lines of its body, all counted from 1 and inclusive."""
+    """A function with the lines of its body, all counted from 1 and inclusive.
+
+    Attributes:
+        words: The names that it mentions.
+        shared: Those of them that may stand for what it loads.
+        bound: Those that it binds itself.
+        free: Those of these that are bound around it.
+    """
 
     name: str
     owner: str | None
@@ -63,6 +70,20 @@ class _Function:
     needed: bool = False
     words: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
+    bound: set[str] = field(default_factory=set)
+    free: set[str] = field(default_factory=set)
+
+    def share(self, *places: ast.expr) -> None:
+        """Note that what is loaded may be found in some places: under names, as attributes or as elements of them."""
+        for place in places:
+            holder = place
+            while isinstance(holder, (ast.Subscript, ast.Starred)):
+                holder = holder.value
+            if isinstance(holder, (ast.Tuple, ast.List)):
+                self.share(*holder.elts)
+            elif isinstance(holder, ast.Name):
+                self.free.add(holder.id)
+            self.shared.add(last_name(holder))
 
 
 def split_lines(text: str) -> list[str]:
@@ -107,7 +128,8 @@ def _pattern(marks: Iterable[str], text: str) -> re.Pattern[str]:
     """Make the pattern of code that mentions a mark, or another name that a mark goes by in this file.
 
     A mark counts as an attribute, in a call or as an argument, so that the English word does not; other names are those
-    of `import load as ld`, `ld = torch.load` and `ld = partial(torch.load, ...)`.
+    of `import load as ld`, `ld = torch.load` and `ld = partial(torch.load, ...)`. A statement that binds names of the
+    code around a function counts as well.
     """
     mark = "|".join(sorted(map(re.escape, marks)))
     others: set[str] = set()
@@ -115,7 +137,10 @@ def _pattern(marks: Iterable[str], text: str) -> re.Pattern[str]:
         before = _BOUND.search(text[text.rfind("\n", 0, found.start()) + 1 : found.start()])
         others |= {name for name in (found[1], before and before[1]) if name}
     spelled = rf"\.\s*(?:{mark})\b|\b(?:{mark})\s*[(,)]"
-    return re.compile("|".join((spelled, *(rf"\b{re.escape(name)}\b" for name in sorted(others)))))
+    rebinds = r"^[ \t]*(?:global|nonlocal)[ \t]+\w"
+    return re.compile(
+        "|".join((spelled, rebinds, *(rf"\b{re.escape(name)}\b" for name in sorted(others)))), re.MULTILINE
+    )
 
 
 def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | None) -> Iterator[_Function]:
@@ -140,27 +165,44 @@ def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | No
 def _read(outline: Outline, functions: Sequence[_Function], top: _Function) -> None:
     """Note for each function the names that its code mentions, and of what it loads; the rest is the module's."""
     inside = _Homes(functions, top)
-    loaders = {"load", "load_state_dict", *(function.name for function in functions if function.needed)}
     for node in outline.of(ast.Name):
         inside.at(node).words.add(node.id)
+        if isinstance(node.ctx, ast.Store):
+            inside.at(node).bound.add(node.id)
+    for node in outline.of(ast.arg):
+        inside.at(node).bound.add(node.arg)
     for node in outline.of(ast.Attribute):
         inside.at(node).words.add(node.attr)
-        if node.attr == "load_state_dict":
-            inside.at(node).shared.add(last_name(node.value))
-    for node in outline.of(ast.Assign):
-        if any(last_name(each) in loaders for each in nodes(node.value)):
-            inside.at(node).shared.update(map(last_name, node.targets))
     for node in outline.of(ast.Global):
         inside.at(node).words.add("global")
-    stored = list(_stored(outline, inside))
-    while any(home.shared & names and place not in home.shared for home, names, place in stored):
-        for home, names, place in stored:
-            if home.shared & names:
-                home.shared.add(place)
+    _share(outline, inside, {function.name for function in functions if function.needed})
     for function in reversed(functions):
+        function.free -= function.bound
         if function.outer is not None:
             function.outer.words |= function.words
             function.outer.shared |= function.shared
+            function.outer.free |= function.free
+
+
+def _share(outline: Outline, inside: _Homes, needed: Collection[str]) -> None:
+    """Note what a function loads or keeps, and where it is put from there, until nothing is added."""
+    loaders = {"load", "load_state_dict", "state_dict", *needed}
+    for node in outline.methods("load_state_dict"):
+        inside.at(node).share(_unwrapped(cast("ast.Attribute", node.func).value))
+    for node in outline.of(ast.Assign):
+        if any(last_name(each) in loaders for each in nodes(node.value)):
+            inside.at(node).share(*node.targets)
+    for node in outline.methods("append"):
+        if any(last_name(each) in loaders for arg in node.args for each in nodes(arg)):
+            inside.at(node).share(cast("ast.Attribute", node.func).value)
+    stored = [(inside.at(places[0]), names, places) for names, places in _stored(outline) if names and places]
+    grows = True
+    while grows:
+        reached = [each for each in stored if each[0].shared & each[1]]
+        stored = [each for each in stored if not each[0].shared & each[1]]
+        grows = bool(reached)
+        for home, _, places in reached:
+            home.share(*places)
 
 
 class _Homes:
@@ -172,23 +214,44 @@ class _Homes:
         for function in functions:
             self._inside[function.start : function.end + 1] = [function] * (function.end + 1 - function.start)
 
-    def at(self, node: ast.expr | ast.stmt) -> _Function:
+    def at(self, node: ast.expr | ast.stmt | ast.arg) -> _Function:
         """Give the function that a node stands in."""
         return self._inside[node.lineno] if node.lineno < len(self._inside) else self._top
 
 
-def _stored(outline: Outline, inside: _Homes) -> Iterator[tuple[_Function, set[str], str]]:
-    """Yield what may be put where: `self.models[key] = model`, `self.model = model`, `models.append(model)`."""
-    pairs: list[tuple[ast.expr | ast.stmt, list[ast.expr], list[ast.expr]]] = [
-        (node, node.targets, [node.value]) for node in outline.of(ast.Assign)
-    ]
-    pairs += [(node, [cast("ast.Attribute", node.func).value], node.args) for node in outline.methods("append")]
-    for node, places, values in pairs:
-        stored = {each.id for each in values if isinstance(each, ast.Name)}
-        for place in places if stored else ():
-            name = last_name(place.value if isinstance(place, ast.Subscript) else place)
-            if name:
-                yield inside.at(node), stored, name
+def _stored(outline: Outline) -> Iterator[tuple[set[str], Sequence[ast.expr]]]:
+    """Yield what may be put somewhere, or taken from there, and these places.
+
+    As in `models[key] = model`, `encoder = model.encoder`, `net = Sequential(*model)`, `models.append(model)` and
+    `for model in models`.
+    """
+    for node in outline.of(ast.Assign):
+        if isinstance(node.value, (ast.Name, ast.Attribute, ast.Subscript)):
+            yield _names(node.value), node.targets
+        elif isinstance(node.value, ast.Call) and last_name(node.value.func)[:1].isupper():
+            yield _names(*node.value.args, *(each.value for each in node.value.keywords)), node.targets
+    for node in outline.methods("append"):
+        yield _names(*node.args), [cast("ast.Attribute", node.func).value]
+    for node in outline.of(ast.For, ast.AsyncFor):
+        yield _names(node.target), _sources(node.iter)
+
+
+def _names(*found: ast.AST) -> set[str]:
+    return {last_name(node) for each in found for node in nodes(each)} - {"", "self"}
+
+
+def _sources(node: ast.expr) -> list[ast.expr]:
+    """Give what a loop may take its objects from: `models`, `models.values()`, `zip(models, names)`, `(one, two)`."""
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return node.elts
+    if not isinstance(node, ast.Call):
+        return [node]
+    return [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+
+
+def _unwrapped(node: ast.expr) -> ast.expr:
+    """Give the object whose `.module` or `._orig_mod` an expression is, or the expression itself."""
+    return node.value if isinstance(node, ast.Attribute) and node.attr in {"module", "_orig_mod"} else node
 
 
 def _close(functions: Sequence[_Function]) -> None:
@@ -218,12 +281,21 @@ def _is_made_for_inference(function: _Function, evaluating: set[tuple[str | None
 
 
 def _shares_objects(function: _Function, other: _Function) -> bool:
-    """Tell whether another function can meet what this one loads: as a global, or as an attribute of one class."""
-    if not function.name or "global" in function.words:
+    """Tell whether another function can meet what this one loads: by a name around both, or by a class's attribute."""
+    if not function.name or "global" in function.words or _is_around(function, other):
         return bool(function.shared & other.words)
+    if function.free & other.words:
+        return True
     if function.owner is None or function.owner != other.owner:
         return False
     return other.name == "__init__" or bool(function.shared & other.words)
+
+
+def _is_around(function: _Function, other: _Function) -> bool:
+    outer = other.outer
+    while outer is not None and outer is not function:
+        outer = outer.outer
+    return outer is function
 
 
 def _cut(lines: list[str], functions: Iterable[_Function]) -> tuple[str, tuple[int, ...]]:

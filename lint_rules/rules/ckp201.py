@@ -73,7 +73,7 @@ class MissingEval(Rule):
     name = "missing-eval"
     summary = "A loaded module is run without `eval()`"
     needs = (*STATE_NEEDS, (b"torch", b".load", _may_run_what_it_loads))
-    marks = frozenset({"load_state_dict", "load"})
+    marks = frozenset({"load_state_dict", "load", "save"})
     follows = True
     invalid = (
         Example(

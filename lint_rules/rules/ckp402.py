@@ -64,7 +64,18 @@ class SaveWrappedModule(Rule):
     name = "save-wrapped-module"
     summary = "A state is saved with the prefix of `DataParallel`, `DistributedDataParallel` or `torch.compile`"
     needs = ((b".state_dict()", b"save", _unhandled),)
-    marks = frozenset({"state_dict", "DataParallel", "DistributedDataParallel", "DDP", "compile"})
+    marks = frozenset(
+        {
+            "state_dict",
+            "load_state_dict",
+            "DataParallel",
+            "DistributedDataParallel",
+            "DDP",
+            "compile",
+            "module",
+            "_orig_mod",
+        }
+    )
     invalid = (
         Example(
             """

@@ -33,7 +33,8 @@ def _may_be_kept(data: bytes) -> bool:
         before = line[: receiver.start()] if receiver else line
         if _LIVE.search(before) or _NO_MODULE.search(line):
             continue
-        if before.lstrip().startswith(b"self.") or _TRAINS.search(data, *_function_around(found.start(), data)):
+        is_kept = before.lstrip().startswith(b"self.") or not line[:1].isspace()
+        if is_kept or _TRAINS.search(data, *_function_around(found.start(), data)):
             return True
     return False
 
@@ -42,7 +43,7 @@ def _function_around(place: int, data: bytes) -> tuple[int, int]:
     """Say roughly where the function around a place begins and ends."""
     start = max(data.rfind(b"def ", 0, place), 0)
     end = data.find(b"\ndef ", place)
-    inner = data.find(b"\n    def ", place)
+    inner = data.find(b"\n    def ", place) if data[max(start - 1, 0) : start] != b"\n" else -1
     return start, min((each for each in (end, inner) if each >= 0), default=len(data))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
@@ -54,8 +55,9 @@ class TensorAttribute(Rule):
 
     ## Fix safety
 
-    Registers the tensor, `self.register_buffer("name", ...)`. The fix is unsafe: checkpoints saved so far lack the
-    entry. Where it is a constant, `persistent=False` keeps it out of them.
+    Registers the tensor, `self.register_buffer("name", ...)`, where that is possible: not before `super().__init__()`,
+    and not under a name that the class or `__init__` assigns besides. The fix is unsafe: checkpoints saved so far lack
+    the entry. Where it is a constant, `persistent=False` keeps it out of them.
 
     ## References
 
@@ -140,6 +142,40 @@ class TensorAttribute(Rule):
             """,
             why="computed, annotated, optional, two at once, through a local name",
             lines=(8, 9, 10, 11, 11, 13),
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Detect(nn.Module):
+                anchors = None
+
+                def __init__(self, levels):
+                    self.texts = torch.zeros(1, 80, 512)
+                    super().__init__()
+                    self.stride = None
+                    self.stride = torch.zeros(levels)
+                    self.anchors = torch.zeros(levels, 2)
+            """,
+            why="before the module is set up, and under names that are taken: no buffer can be registered there",
+            lines=(9, 12, 13),
+            fixed="""
+            import torch
+            from torch import nn
+
+
+            class Detect(nn.Module):
+                anchors = None
+
+                def __init__(self, levels):
+                    self.texts = torch.zeros(1, 80, 512)
+                    super().__init__()
+                    self.stride = None
+                    self.stride = torch.zeros(levels)
+                    self.anchors = torch.zeros(levels, 2)
+            """,
         ),
     )
     valid = (
@@ -234,16 +270,34 @@ class TensorAttribute(Rule):
         Yields:
             One finding an assignment.
         """
-        from lint_rules.evidence import Modules
+        from lint_rules.evidence import Modules, precedes_init
 
         for definition in Modules(context.tree, context.names).classes:
+            taken = _taken(definition)
             for node, name in _tensors(definition, context):
+                can_register = taken[name] == 1 and not precedes_init(definition, node)
                 yield context.finding(
                     self,
                     node,
                     f"`self.{name}` is missing from `state_dict()`, and `to()` leaves it behind; use `register_buffer`",
-                    _fix(node, name, context),
+                    _fix(node, name, context) if can_register else None,
                 )
+
+
+def _taken(definition: cst.ClassDef) -> Counter[str]:
+    """Count how often the body of a class and its `__init__` assign a name, which a buffer cannot have then."""
+    import libcst as cst
+
+    from lint_rules.evidence import own
+
+    found: Counter[str] = Counter()
+    for node in own(definition.body):
+        if isinstance(node, cst.AssignTarget):
+            found[_spelled(node.target)] += 1
+        elif isinstance(node, cst.FunctionDef) and node.name.value == "__init__":
+            targets = (each.target for each in own(node.body) if isinstance(each, cst.AssignTarget))
+            found.update(_spelled(target).removeprefix("self.") for target in targets)
+    return found
 
 
 def _tensors(definition: cst.ClassDef, context: Context) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str]]:

@@ -138,8 +138,9 @@ class UnregisteredSubmodules(Rule):
 
     ## Fix safety
 
-    Puts `nn.ModuleList(...)` or `nn.ModuleDict(...)` around the container, unless it is a tuple. The fix is unsafe:
-    checkpoints saved so far lack these layers and no longer load with `strict=True`.
+    Puts `nn.ModuleList(...)` or `nn.ModuleDict(...)` around the container, unless it is a tuple or stands before
+    `super().__init__()`. The fix is unsafe: checkpoints saved so far lack these layers and no longer load with
+    `strict=True`.
 
     ## References
 
@@ -385,6 +386,28 @@ class UnregisteredSubmodules(Rule):
             why="a tuple without brackets, a dict whose keys are computed",
             lines=(7, 10),
         ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+                    super().__init__()
+            """,
+            why="before the module is set up, where no ModuleList can be assigned",
+            lines=(6,),
+            fixed="""
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+                    super().__init__()
+            """,
+        ),
     )
     valid = (
         Example(
@@ -585,7 +608,7 @@ class UnregisteredSubmodules(Rule):
             for attribute in _Class(definition, modules, context).hidden():
                 if attribute.name in touched:
                     continue
-                fix = _fix(attribute, context)
+                fix = _fix(attribute, definition, context)
                 for place in attribute.places:
                     yield context.finding(
                         self,
@@ -691,13 +714,14 @@ def _touched_from_outside(tree: cst.Module) -> Iterator[str]:
     """Name the attributes of other objects that functions read which register something: those layers perhaps."""
     import libcst as cst
 
+    from lint_rules.evidence import own
     from lint_rules.tree import walk
 
     for function in walk(tree):
         if isinstance(function, cst.FunctionDef):
             read: set[str] = set()
             registers = False
-            for node in walk(function.body):
+            for node in own(function.body):
                 if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value != "self":
                     read.add(node.attr.value)
                 elif isinstance(node, cst.Call):
@@ -965,13 +989,14 @@ def _elements(node: cst.BaseExpression) -> list[cst.BaseExpression]:
     return [each for value in held for each in (value, *(_elements(value) if _is_plain(value) else []))]
 
 
-def _fix(attribute: _Container, context: Context) -> Fix | None:
+def _fix(attribute: _Container, definition: cst.ClassDef, context: Context) -> Fix | None:
     """Put the container that registers around the only value that the attribute is given."""
     import libcst as cst
 
+    from lint_rules.evidence import precedes_init
     from lint_rules.tree import text_of
 
-    if len(attribute.values) != 1:
+    if len(attribute.values) != 1 or precedes_init(definition, attribute.values[0]):
         return None
     value = attribute.values[0]
     keyed = isinstance(value, (cst.Dict, cst.DictComp)) or (isinstance(value, cst.Call) and _is_dict(value))

@@ -1,20 +1,22 @@
 """Python that nobody wrote: real files, changed at random, statement by statement or byte by byte.
 
 Changes of statements give programs that mostly parse, so the rules see control flow that no example has; changes of
-bytes give what editors, merges and bad disks leave behind.
+bytes give what editors, merges and bad disks leave behind. A program that is scattered over functions does what it did,
+or nearly, but whoever looks at one function sees little of it.
 """
 
 from __future__ import annotations
 
 import ast
 import random
+import textwrap
 import warnings
 from typing import TYPE_CHECKING
 
 from lint_rules import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _FRAMES = (
@@ -60,6 +62,71 @@ def mutated(text: str, seed: int) -> bytes:
         text = chance.choice((*_OF_STATEMENTS, *_OF_STATEMENTS, *_OF_CHARACTERS))(text, chance)
     data = text.encode("utf-8", "replace")
     return chance.choice((*[_same] * 9, *_OF_BYTES))(data, chance)
+
+
+def scattered(text: str, seed: int) -> str:
+    """Spread a program over functions of the module, over functions inside one that is around all, or over methods."""
+    chance = random.Random(seed)
+    body = ast.parse(text).body
+    rest = [node for node in body if not isinstance(node, _STAYS)]
+    head = [node for node in body if node not in rest]
+    runs = []
+    while rest:
+        size = chance.randint(1, 4)
+        runs.append(rest[:size])
+        rest = rest[size:]
+    shape = chance.choice((_functions, _closures, _methods))
+    return f"{ast.unparse(ast.Module(head, []))}\n{shape(runs, chance)}\n"
+
+
+def _functions(runs: Sequence[list[ast.stmt]], chance: random.Random, rebinds: str = "global") -> str:
+    made: list[str] = []
+    outside: set[str] = set()
+    for number, run in enumerate(runs):
+        code, bound = ast.unparse(ast.Module(run, [])), _bound(run)
+        if not number or chance.random() < 0.4:
+            outside |= bound
+            made.append(code)
+            continue
+        names = sorted(bound & outside if rebinds == "nonlocal" else bound)
+        declared = f"{rebinds} {', '.join(names)}\n" if names and chance.random() < 0.7 else ""
+        decorator = chance.choice(("", "", "@app.get('/')\n"))
+        made.append(f"{decorator}def part{number}():\n{textwrap.indent(declared + code, '    ')}")
+        made += [f"part{number}()"] * chance.randint(0, 1)
+    return "\n".join(made)
+
+
+def _closures(runs: Sequence[list[ast.stmt]], chance: random.Random) -> str:
+    return f"def create():\n{textwrap.indent(_functions(runs, chance, 'nonlocal') or 'pass', '    ')}"
+
+
+def _methods(runs: Sequence[list[ast.stmt]], chance: random.Random) -> str:
+    kept = {name for run in runs for name in sorted(_bound(run)) if chance.random() < 0.8}
+    made = ["class Scattered:", "    x = 1"]
+    for number, run in enumerate(runs):
+        code = ast.unparse(_OnSelf(kept).visit(ast.Module(run, [])))
+        name = "__init__" if not number and chance.random() < 0.6 else f"{chance.choice(_METHODS)}{number}"
+        made.append(f"    def {name}(self):\n{textwrap.indent(code, ' ' * 8)}")
+    return "\n".join(made)
+
+
+_STAYS = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
+_METHODS = ("setup", "fit", "save", "load", "predict", "test")
+
+
+class _OnSelf(ast.NodeTransformer):
+    """Makes names attributes of `self`."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Attribute(ast.Name("self", ast.Load()), node.id, node.ctx) if node.id in self._names else node
+
+
+def _bound(run: Iterable[ast.stmt]) -> set[str]:
+    nodes = (node for statement in run for node in ast.walk(statement))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 def _statement(text: str, chance: random.Random) -> tuple[list[str], int, int]:
