@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from pytest_ckpt import options, progress, registry, session, summary
+from pytest_ckpt import formats, options, progress, registry, session, summary
 from pytest_ckpt.call import Call
 from pytest_ckpt.findings import UsageError
-from pytest_ckpt.golden import places
-from pytest_ckpt.golden.regression import MOST_BYTES, Goldens
+from pytest_ckpt.formats.safetensors import NEEDS
+from pytest_ckpt.golden import MOST_BYTES, places
 from pytest_ckpt.outputs import Runner
 from pytest_ckpt.resume import check_resume
 from pytest_ckpt.roundtrip import check_module, strings
@@ -127,6 +127,11 @@ class CkptRegression(_Fixture):
         allowed: tuple[Sequence[str], Sequence[str]],
         **arguments: Any,
     ) -> Report:
+        absent = formats.missing(NEEDS)
+        if absent:
+            raise UsageError(f"goldens are kept as safetensors, and {absent}")
+        from pytest_ckpt.golden.regression import Goldens
+
         goldens = Goldens(
             places.folder_of(self._node, name, self._taken),
             call(

@@ -183,7 +183,7 @@ class Traveller:
         tagger = legs.Tagger(self._leg.saved_on)
         try:
             with tagger.active() if self._leg.simulated else nullcontext():
-                trip.state = trip.bare.state_dict()
+                trip.state = _state_dict(trip.bare)
                 if self._call.save is not None:
                     self._call.save(trip.source, self._path)
                 else:
@@ -404,6 +404,8 @@ class Traveller:
         except ForwardError:
             trip.place = "forward"
             return
+        if reference is None:
+            trip.notes = (*trip.notes, "forward returned None, so there were no outputs to compare")
         before = marks(loaded)
         try:
             trip.place = first_difference(reference, self._run(loaded))
@@ -502,3 +504,10 @@ def _heads(module: nn.Module) -> dict[str, Tensor]:
         for name, tensor in entries(module).items()
         if not is_lazy(tensor) and tensor.device.type != "meta" and type(tensor.data) is torch.Tensor
     }
+
+
+def _state_dict(module: nn.Module) -> Mapping[str, Any]:
+    state = module.state_dict()
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state_dict() of {type(module).__name__} gave {describe(state)}, not a dict")
+    return state

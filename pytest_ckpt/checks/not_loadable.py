@@ -14,6 +14,7 @@ from pytest_ckpt.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_ckpt.call import Call
     from pytest_ckpt.resume.resumption import Resumption
     from pytest_ckpt.trip import Changed, Trip
 
@@ -67,7 +68,7 @@ class NotLoadable(Check):
                 self.name,
                 type(trip.source).__name__,
                 f"loading raised {trip.load_error}",
-                "make load(path) accept what save(module, path) wrote: the same keys, shapes and types",
+                f"make {_loader(trip.call)} accept what was saved: the same keys, shapes and types",
             )
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:
@@ -87,6 +88,12 @@ class NotLoadable(Check):
     @staticmethod
     def passing() -> Case:
         return Case(_ShapedAtOnce, arguments={"prepare": _ShapedAtOnce.fit})
+
+
+def _loader(call: Call) -> str:
+    if call.load is not None:
+        return "load(path)"
+    return "load_state(module, state_dict)" if call.load_state is not None else "load_state_dict(state_dict)"
 
 
 def _hint(one: Changed) -> str:

@@ -36,7 +36,7 @@ class Format(ABC):
         suffix: What a file of this format ends with; empty for a folder.
         tagged: Whether torch.save writes a device beside each storage.
         into: Whether it reads into the state_dict of a fresh module, whose keys the file must have.
-        needs: The package that has to be installed besides torch; empty for none.
+        needs: The packages that have to be installed besides torch.
         variants: What may stand after the `@`.
         variant: What does; empty for nothing.
     """
@@ -46,7 +46,7 @@ class Format(ABC):
     suffix: ClassVar[str]
     tagged: ClassVar[bool] = False
     into: ClassVar[bool] = False
-    needs: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
     variants: ClassVar[tuple[str, ...]] = places.PLACES
 
     def __init__(self, variant: str = "") -> None:
@@ -121,9 +121,14 @@ class Format(ABC):
     @property
     def absent(self) -> str:
         """Why the format cannot be used here; empty if it can."""
-        if not self.needs or find_spec(self.needs) is not None:
-            return ""
-        return f"{self.needs} is not installed: pip install {self.needs}"
+        return missing(self.needs)
+
+
+def missing(packages: Sequence[str]) -> str:
+    """Say which packages are not installed, and how to install them; empty if all are."""
+    absent = [name for name in packages if find_spec(name) is None]
+    verb = "is" if len(absent) == 1 else "are"
+    return f"{' and '.join(absent)} {verb} not installed: pip install {' '.join(absent)}" if absent else ""
 
 
 def location(device: str) -> str:
@@ -161,7 +166,7 @@ def require(given: Sequence[str]) -> tuple[str, ...]:
         name, at, variant = one.partition("@")
         if name not in names():
             meant = did_you_mean(name, names())
-            raise UsageError(f"there is no format {one!r}: {meant}The formats are {', '.join(names())}")
+            raise UsageError(f"there is no format {one!r}: {meant}the formats are {', '.join(names())}")
         if at and not _kind(name).accepts(variant):
             known = ", ".join(f"{name}@{other}" for other in _kind(name).variants)
             raise UsageError(f"there is no format {one!r}: besides {name} alone there are {known}")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+#: What writing such a file takes; safetensors does not require NumPy by itself.
+NEEDS = ("safetensors", "numpy")
 _SIZE = 8  # bytes of the number that a file begins with
 _METADATA = "state_dict._metadata"
 
@@ -33,7 +35,7 @@ class Safetensors(Format):
     name: ClassVar[str] = "safetensors"
     summary: ClassVar[str] = "`safetensors.torch.save_file(module.state_dict(), path)`, tensors only"
     suffix: ClassVar[str] = ".safetensors"
-    needs: ClassVar[str] = "safetensors"
+    needs: ClassVar[tuple[str, ...]] = NEEDS
     variants: ClassVar[tuple[str, ...]] = ("path", "str")
 
     def save(self, module: nn.Module, target: Any) -> None:

@@ -13,7 +13,7 @@ from pytest_ckpt.compare import entries
 from pytest_ckpt.compatibility.judge import CATEGORIES, Judge
 from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.findings import LegResult, Report, UsageError
-from pytest_ckpt.golden import schema
+from pytest_ckpt.golden import MOST_BYTES, schema
 from pytest_ckpt.golden.files import digest, packed, unpacked, write
 from pytest_ckpt.golden.manifest import Manifest, read
 from pytest_ckpt.outputs import ForwardError, Runner, kept_randomness, leaves, same_randomness
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from pytest_ckpt.call import Call
     from pytest_ckpt.options import Update
-
-#: Bytes of a state_dict up to which a checkpoint is kept beside the manifest.
-MOST_BYTES = 2**20
 
 
 @dataclass

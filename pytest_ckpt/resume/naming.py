@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from pytest_ckpt.compare import describe, equal
@@ -123,11 +123,17 @@ def is_permutation(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
         integral = not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool
         value = value.tolist() if integral and value.dim() == 1 else []
-    elif isinstance(value, np.ndarray):
-        value = value.tolist() if value.ndim == 1 and np.issubdtype(value.dtype, np.integer) else []
+    elif is_array(value):
+        value = value.tolist() if value.ndim == 1 and value.dtype.kind in "iu" else []
     if not isinstance(value, (list, tuple)) or len(value) < _FEW:
         return False
     return all(type(item) is int for item in value) and sorted(value) == list(range(len(value)))
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is an array of NumPy, which torch does without."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
 
 
 def _counts(slot: Slot) -> bool:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from pytest_ckpt.compare import describe, equal
 from pytest_ckpt.resume.effect import Effect, drift, typed
 from pytest_ckpt.resume.environment import Environment
 from pytest_ckpt.resume.families import stands_for_inputs
-from pytest_ckpt.resume.naming import is_permutation, losses, shown
+from pytest_ckpt.resume.naming import is_array, is_permutation, losses, shown
 from pytest_ckpt.resume.resumption import Lost, Resumption
 from pytest_ckpt.resume.run import (
     SEED,
@@ -210,7 +209,7 @@ def _other_batches(expected: Trace, actual: Trace) -> Iterator[Lost]:
 def _has_examples(slot: Slot) -> bool:
     """Whether a slot holds what stands for examples: tensors or arrays that are called so, and give no order."""
     items = slot.value if isinstance(slot.value, (list, tuple)) else [slot.value]
-    held = all(isinstance(item, (torch.Tensor, np.ndarray)) and item.ndim > 0 for item in items)
+    held = all((isinstance(item, torch.Tensor) or is_array(item)) and item.ndim > 0 for item in items)
     return bool(items) and held and stands_for_inputs(slot.path) and not is_permutation(slot.value)
 
 

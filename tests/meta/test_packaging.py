@@ -94,7 +94,7 @@ def requirements(metadata, *, extra):
 
 def test_torch_comes_with_the_extra_only(metadata):
     assert metadata.get_all("Provides-Extra") == ["lsp", "torch"]
-    assert requirements(metadata, extra=True) == {"torch", "safetensors", "lsprotocol", "pygls"}
+    assert requirements(metadata, extra=True) == {*HEAVY, "lsprotocol", "pygls"}
     assert not HEAVY & requirements(metadata, extra=False)
 
 
@@ -102,7 +102,7 @@ def test_everything_that_is_imported_is_required(metadata):
     imported = {name for package in PACKAGES for name in imports(package)}
     declared = requirements(metadata, extra=True) | requirements(metadata, extra=False)
     known = {*sys.stdlib_module_names, *PACKAGES, "tomllib", "_pytest"}
-    assert imported - known <= declared | {"numpy", "transformers"}, "these two are used only where they are"
+    assert imported - known <= declared | {"transformers"}, "it is used only where it is"
     assert {line for line in metadata.get_all("Requires-Dist") if "tomli" in line} == {
         "tomli>=2.0; python_version < '3.11'"
     }
@@ -142,6 +142,78 @@ def test_the_linter_works_where_there_is_no_torch(installed, tmp_path):
     assert done.returncode == 1, done.stderr
     assert "CKP301" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+ALL_FIXTURES = """
+import torch
+from torch import nn
+
+from pytest_ckpt import Training
+
+X = torch.ones(2, 3)
+
+
+def make():
+    return nn.Linear(3, 2)
+
+
+def training():
+    def step(run, number):
+        run.optimizer.zero_grad()
+        loss = run.model(X * number).square().mean()
+        loss.backward()
+        run.optimizer.step()
+        return loss
+
+    model = make()
+    return Training(model, torch.optim.Adam(model.parameters()), step)
+
+
+def test_roundtrip(ckpt_roundtrip):
+    ckpt_roundtrip(make, X, formats=["torch_zip", "safetensors", "dcp"])
+
+
+def test_strict(ckpt_strict):
+    ckpt_strict(make)
+
+
+def test_resume(ckpt_resume):
+    ckpt_resume(training)
+
+
+def test_regression(ckpt_regression):
+    ckpt_regression(make, X)
+"""
+
+
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+import pytest
+
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name == sys.argv[1] else find(name, *rest)
+sys.exit(pytest.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("absent", ["numpy", "safetensors"])
+def test_the_plugin_works_next_to_torch_alone(installed, tmp_path, absent):
+    """What a leg or a golden needs besides is said there, and stops nothing else."""
+    (tmp_path / "test_all.py").write_text(ALL_FIXTURES)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, absent, "-p", "pytest_ckpt.plugin", "--tb=line"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(installed), "PATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    reason = f"{absent} is not installed: pip install {absent}"
+    assert "1 failed, 3 passed" in done.stdout, done.stdout
+    assert f"cpu->cpu safetensors: 1 skipped ({reason})" in done.stdout
+    assert f"UsageError: goldens are kept as safetensors, and {reason}" in done.stdout
 
 
 def test_python_versions_agree(metadata):

@@ -92,6 +92,31 @@ def test_it_works(make, inputs):
     assert X.eq(1).all(), "the inputs are the caller's"
 
 
+def test_a_forward_that_returns_nothing_is_noted():
+    report = check_module(lambda: Nothing(3, 3), X, devices=["cpu"])
+    assert report.notes == ("forward returned None, so there were no outputs to compare",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({"load": lambda path: 1 / 0}, "load(path)"), ({"load_state": lambda module: module}, "load_state(module, ")],
+)
+def test_the_hint_names_the_function_that_failed(arguments, name):
+    (finding,) = check_module(lambda: nn.Linear(3, 3), devices=["cpu"], **arguments).findings
+    assert finding.category == "not-loadable"
+    assert finding.hint.startswith(f"make {name}")
+
+
+def test_a_state_dict_that_is_none_is_a_finding():
+    class NoState(nn.Linear):
+        def state_dict(self, *_args, **_keywords):
+            return None
+
+    (finding,) = check_module(lambda: NoState(3, 3), X, devices=["cpu"]).findings
+    assert finding.category == "not-saveable"
+    assert "state_dict() of NoState gave None, not a dict" in finding.message
+
+
 def test_a_factory_of_the_same_module_is_told():
     module = nn.Linear(3, 3)
     with pytest.raises(UsageError, match="build a new module inside it"):
