@@ -323,7 +323,9 @@ class StateDictAlias(Rule):
     valid = (
         Example(
             """
-            from networks import net
+            from networks import Net
+
+            net = Net()
 
 
             def total(batches):
