@@ -33,6 +33,11 @@ _PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 #: What a loop over batches calls the tensors that it unpacks, and what it loops over.
 _UNPACKED = re.compile(r"(x|y|X|Y|img|image|input|label|target)s?$")
 _BATCHES = re.compile(r"loader|dataloader|batches|data_iter|train_iter|test_iter", re.IGNORECASE)
+#: What a batch that is a dict calls the tensors in it; an encoding or a graph in it would be moved in place.
+_ENTRIES = re.compile(r"(\w+_)?(img|image|pixel_value|label|target|mask|video|audio|depth)s?$|[xy]$")
+#: What gives the weights of a module; the last two those of its state.
+_WEIGHTS = frozenset({"parameters", "buffers", "values"})
+_NAMED_WEIGHTS = frozenset({"named_parameters", "named_buffers", "items"})
 
 _MOVED = re.compile(rb"\.(?:to|cuda|cpu)\(")
 _ALONE = re.compile(rb"[\"\s]*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
@@ -54,7 +59,7 @@ _TESTED = {
     b'register_buffer("': re.compile(rb'"'),
 }
 #: ... or on those of what a loop unpacks.
-_LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter)")
+_LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
 #: A notebook's cell whose lines stand in one string.
 _WHOLE_CELL = re.compile(rb"\"source\": ?\"[^\"]")
@@ -75,7 +80,8 @@ def _may_move_tensor(data: bytes) -> bool:
         if chained:
             return True
         if alone and _LAST.match(data, found.end()):
-            names.add(alone[2].strip(b"[]\"'\\") if alone[2] else alone[1].rpartition(b".")[2])
+            names.add(alone[1].rpartition(b".")[2])
+            names.add((alone[2] or alone[1].rpartition(b".")[2]).strip(b"[]\"'\\"))
     return any(
         (name == b"timesteps" and b".set_timesteps(" in data)
         or name.decode(errors="replace") in _TENSOR_KEYS
@@ -120,7 +126,7 @@ class DiscardedTensorTo(Rule):
     ## Fix safety
 
     Assigns the result back. The fix is safe: that is what the statement is for. There is no fix where the name belongs
-    to an outer scope.
+    to an outer scope, or stands for one weight after the other.
 
     ## References
 
@@ -334,8 +340,63 @@ class DiscardedTensorTo(Rule):
             why="two on a line",
             lines=(5, 5),
         ),
+        Example(
+            """
+            import torch
+
+
+            def widen(model):
+                for name, weight in model.named_parameters():
+                    if "norm" in name:
+                        weight.to(torch.float32)
+                for entry in model.state_dict().values():
+                    entry.cpu()
+
+
+            def evaluate(model, val_loader):
+                for step, batch in enumerate(val_loader):
+                    batch["image"].cuda()
+                    batch["gt_mask"].to("cuda")
+                    model(batch)
+            """,
+            why="weights that a loop goes over, and entries of a batch",
+            lines=(7, 9, 14, 15),
+            fixed="""
+            import torch
+
+
+            def widen(model):
+                for name, weight in model.named_parameters():
+                    if "norm" in name:
+                        weight.to(torch.float32)
+                for entry in model.state_dict().values():
+                    entry.cpu()
+
+
+            def evaluate(model, val_loader):
+                for step, batch in enumerate(val_loader):
+                    batch["image"] = batch["image"].cuda()
+                    batch["gt_mask"] = batch["gt_mask"].to("cuda")
+                    model(batch)
+            """,
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+
+            def evaluate(model, val_loader, parts):
+                for name, part in model.named_children():
+                    part.cuda()
+                parts["mask"].cuda()
+                for batch in val_loader:
+                    batch["inputs"].to("cuda")
+                    model(batch)
+            """,
+            why="layers, a dict of models, an encoding in a batch",
+        ),
         Example(
             """
             import torch
@@ -555,7 +616,8 @@ class _Block:
         if isinstance(target, cst.Call):
             return self._is_chained(target)
         if isinstance(target, cst.Subscript) and isinstance(target.slice[0].slice, cst.Index):
-            return text_of(target.slice[0].slice.value) in _TENSOR_KEYS
+            key = text_of(target.slice[0].slice.value) or ""
+            return key in _TENSOR_KEYS or (_ENTRIES.match(key) is not None and self._is_of_batch(target.value))
         if isinstance(target, cst.Attribute):
             if target.attr.value == "timesteps":
                 return self._sets_timesteps(dotted(target.value))
@@ -637,7 +699,8 @@ class _Block:
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _names_in(node.target, name):
-                yield order, self._is_batch(node) or self._is_unpacked(node, name) or None
+                found = self._is_batch(node) or self._is_unpacked(node, name) or _is_weight(node, name)
+                yield order, found or None
             elif isinstance(node, cst.AsName) and _names_in(node.name, name):
                 yield order, False
 
@@ -679,20 +742,30 @@ class _Block:
             return name == "typing.Optional" and isinstance(index, cst.Index) and self._is_type(index.value)
         return _TENSOR_TYPES.match(self._context.names.resolve(annotation, self.scope) or "") is not None
 
+    def goes_over(self, name: str) -> bool:
+        """Tell whether a loop over weights binds a name, so that binding it again changes no weight."""
+        import libcst as cst
+
+        return any(isinstance(node, cst.For) and _is_weight(node, name) for node in self._nodes)
+
+    def _is_of_batch(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a name is what a loop over a loader gives."""
+        import libcst as cst
+
+        loops = (node for node in self._nodes if isinstance(node, cst.For))
+        batches = (_batch(loop) for loop in loops)
+        return isinstance(value, cst.Name) and any(
+            isinstance(batch, cst.Name) and batch.value == value.value and _BATCHES.search(source)
+            for source, batch in batches
+        )
+
     def _is_unpacked(self, loop: cst.For, name: str) -> bool:
         """Tell whether a loop unpacks images and labels from a loader that the file is given; graphs are named so."""
         import libcst as cst
 
-        from lint_rules.tree import dotted
-
-        iterated, target = loop.iter, loop.target
-        if isinstance(iterated, cst.Call) and iterated.args and dotted(iterated.func) in {"enumerate", "tqdm"}:
-            iterated = iterated.args[0].value
-        parts = [each.value for each in target.elements] if isinstance(target, cst.Tuple) else []
-        inner = parts[-1] if parts and isinstance(parts[-1], cst.Tuple) else target
+        source, inner = _batch(loop)
         names = [each.value for each in inner.elements] if isinstance(inner, cst.Tuple) else []
         unpacked = [each.value for each in names if isinstance(each, cst.Name)]
-        source = dotted(iterated) or ""
         owner = self.scope.owner(source) if source.isidentifier() else None
         given = owner is None or owner.bindings.get(source) == [None]
         return (
@@ -728,6 +801,39 @@ class _Block:
         return names.resolve(made.func, self.scope) == _LOADER
 
 
+def _batch(loop: cst.For) -> tuple[str, cst.CSTNode]:
+    """Give what a loop goes over, seen through `enumerate` and `tqdm`, and what it calls one of these things."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    iterated: cst.BaseExpression = loop.iter
+    target: cst.CSTNode = loop.target
+    while isinstance(iterated, cst.Call) and iterated.args and dotted(iterated.func) in {"enumerate", "tqdm"}:
+        if dotted(iterated.func) == "enumerate" and isinstance(target, cst.Tuple):
+            target = target.elements[-1].value
+        iterated = iterated.args[0].value
+    return dotted(iterated) or "", target
+
+
+def _is_weight(loop: cst.For, name: str) -> bool:
+    """Tell whether a loop over the parameters or buffers of a module gives one of them this name."""
+    import libcst as cst
+
+    from lint_rules.tree import method_of
+
+    iterated = loop.iter
+    method = method_of(iterated) if isinstance(iterated, cst.Call) else None
+    if method in {"items", "values"} and isinstance(iterated, cst.Call) and isinstance(iterated.func, cst.Attribute):
+        inner = iterated.func.value
+        if not isinstance(inner, cst.Call) or method_of(inner) != "state_dict":
+            return False
+    target: cst.CSTNode = loop.target
+    if method in _NAMED_WEIGHTS and isinstance(target, cst.Tuple):
+        return _names_in(target.elements[-1].value, name)
+    return method in _WEIGHTS and _names_in(target, name)
+
+
 def _collates(arg: cst.Arg) -> bool:
     return arg.keyword is not None and arg.keyword.value == "collate_fn"
 
@@ -744,7 +850,9 @@ def _names_in(target: cst.CSTNode, name: str) -> bool:
 def _fix(call: cst.Call, target: cst.BaseExpression, block: _Block, context: Context) -> Fix | None:
     import libcst as cst
 
-    if isinstance(target, cst.Call) or (isinstance(target, cst.Name) and target.value not in block.scope.bindings):
+    if isinstance(target, cst.Call):
+        return None
+    if isinstance(target, cst.Name) and (target.value not in block.scope.bindings or block.goes_over(target.value)):
         return None
     line, column, _, _ = context.span(call)
     return Fix((Edit(line, column, line, column, f"{context.tree.code_for_node(target)} = "),), safe=True)
