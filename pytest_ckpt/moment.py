@@ -10,6 +10,7 @@ import copyreg
 import inspect
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pytest_ckpt.compare import bound_in
+from pytest_ckpt.compare import bound_in, equal
 from pytest_ckpt.copying import Copier
 
 if TYPE_CHECKING:
@@ -178,3 +179,46 @@ class Moment:
             for key, value in self._attributes[name].items():
                 set_attribute(one, key, value)
         self._copier.restore()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replaced:
+    """An attribute of a module that holds something else than before.
+
+    Attributes:
+        key: Its fully qualified name.
+        owner: The module.
+        name: Its name there.
+        before: A copy of what it held.
+        now: What it holds.
+    """
+
+    key: str
+    owner: nn.Module
+    name: str
+    before: Any
+    now: Any
+
+
+class Attributes:
+    """What a module and its submodules hold in attributes at one time, copied; parameters and buffers are not."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """Copy it.
+
+        Args:
+            module: Any module.
+        """
+        copier = Copier()
+        self._held = [
+            Replaced(".".join(filter(None, (path, name))), owner, name, copier.copy(value), None)
+            for path, owner in module.named_modules()
+            for name, value in attributes(owner).items()
+        ]
+
+    def replaced(self) -> Iterator[Replaced]:
+        """Give those that hold something else now."""
+        for one in self._held:
+            now = attributes(one.owner).get(one.name)
+            if not equal(one.before, now):
+                yield replace(one, now=now)

@@ -33,7 +33,7 @@ from pytest_ckpt.facts import (
 )
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.loading import listening
-from pytest_ckpt.moment import Moment, marks
+from pytest_ckpt.moment import Attributes, Moment, marks, set_attribute
 from pytest_ckpt.outputs import ForwardError, draw, first_difference, where
 from pytest_ckpt.probes import probe
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
@@ -76,6 +76,7 @@ class Traveller:
         progress.step(f"building the module that is saved ({self._leg})")
         source = self._source()
         trip = Trip(self._leg, self._call, source, self._bare(source), natural=self._natural)
+        held = Attributes(trip.bare) if self._call.save is not None or saves_its_own_way(trip.bare) else None
         self._keys(trip)
         if not self._natural:
             self._distinguish(trip)
@@ -83,6 +84,8 @@ class Traveller:
         self._save(trip)
         if trip.save_error or trip.unfit:
             return trip
+        if held is not None and self._call.runner.given and not self._leg.simulated:
+            trip.save_changes = merged(trip.save_changes, tuple(self._replaced(trip, held)))
         training = [(module, module.training) for module in source.modules()]
         self._step(trip, "loading")
         self._load(trip)
@@ -206,6 +209,27 @@ class Traveller:
         if self._call.load is None and not self._format.recognises(self._path):
             trip.unfit = f"save is your own, and wrote no {self._format.name}"
 
+    def _replaced(self, trip: Trip, held: Attributes) -> Iterator[Changed]:
+        """List the attributes that saving changed and without which the live module computes something else."""
+        found = list(held.replaced())
+        if not found:
+            return
+        moment = Moment(trip.bare)
+        try:
+            reference = self._run(trip.bare)
+            moment.restore()
+            if first_difference(reference, self._run(trip.bare)) is not None:
+                return
+            for one in found:
+                moment.restore()
+                set_attribute(one.owner, one.name, one.before)
+                if first_difference(reference, self._run(trip.bare)) is not None:
+                    yield Changed(one.key, describe(one.before), describe(one.now))
+        except ForwardError:
+            return  # what forward needs besides is another matter
+        finally:
+            moment.restore()
+
     # ------------------------------------------------------------------------------------------------------------- load
 
     def _load(self, trip: Trip) -> None:
@@ -238,11 +262,11 @@ class Traveller:
         got, again = entries(trip.loaded), self._load_again(trip)
         fresh = entries(self._bare(self._fresh(trip)))
         trip.shared = shared(got, again, "another model loaded from the same file")
-        trip.kept = frozenset(
-            name
-            for name in got
-            if (name in fresh and difference(name, fresh[name], got[name]) is None)
-            or (name in again and difference(name, again[name], got[name]) is not None)
+        trip.drawn = frozenset(
+            name for name in got if name in again and difference(name, again[name], got[name]) is not None
+        )
+        trip.kept = trip.drawn.union(
+            name for name in got if name in fresh and difference(name, fresh[name], got[name]) is None
         )
 
     @staticmethod

@@ -103,6 +103,7 @@ class Trip:
         blamed: Entries that the error of loading is about.
         loaded: The module that was loaded.
         kept: Entries of the loaded module that hold exactly what they held before loading.
+        drawn: Those of them that hold something else each time that the user's loader is called.
         misnamed: Names that the user's loader made up: load_state_dict did not know them, and the file has none such.
         dict_changes: What loading changed in the caller's dict.
         differences: Live entries that differ between source and loaded module.
@@ -151,6 +152,7 @@ class Trip:
     blamed: tuple[Changed, ...] = ()
     loaded: nn.Module | None = None
     kept: frozenset[str] = frozenset()
+    drawn: frozenset[str] = frozenset()
     misnamed: frozenset[str] = frozenset()
     dict_changes: tuple[Changed, ...] = ()
     differences: tuple[Difference, ...] = ()
@@ -209,17 +211,17 @@ class Trip:
         if self.file_state is not None and one.key not in self.file_state:
             if self.name_in_file(one.key):
                 return "key-mismatch"
-            return "value-changed" if self._came_changed(one.key) else "unsaved-state"
+            return "value-changed" if one.key not in self.kept and self._came_changed(one.key) else "unsaved-state"
         saved, live = self.state.get(one.key), entries(self.bare).get(one.key)
         if saved is not None and live is not None and saved.dtype != live.dtype:
             return "dtype-changed"
-        if one.key not in self.kept:
+        if one.key not in self.kept or (one.key in self.drawn and self._came_changed(one.key)):
             return "value-changed"
         return "key-mismatch" if self.misnamed else "unsaved-state"
 
     def _came_changed(self, key: str) -> bool:
         """Whether what came back is made of saved values: its own, compressed or turned, or those of another entry."""
-        if key in self.kept or self.loaded is None:
+        if self.loaded is None:
             return False
         source, loaded = entries(self.bare), entries(self.loaded)[key].detach()
         if not loaded.is_floating_point() or loaded.layout != torch.strided:
