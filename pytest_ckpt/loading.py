@@ -26,6 +26,7 @@ from torch.nn.parameter import is_lazy
 from pytest_ckpt import checkpoint_file
 from pytest_ckpt.compare import bits_equal, describe, difference, entries, equal, tied_groups
 from pytest_ckpt.facts import unwrapped
+from pytest_ckpt.findings import UsageError
 from pytest_ckpt.mismatches import FILL
 from pytest_ckpt.trip import Lapse
 
@@ -219,6 +220,7 @@ class FileLoader(Loader):
 
         Raises:
             UnreadableError: The file holds nothing that can be read as a state_dict.
+            UsageError: The loader gave no module.
             Exception: Whatever the loader raises.
         """
         self._path, self._load, self._rename = path, load, rename
@@ -229,7 +231,7 @@ class FileLoader(Loader):
         self.state: Mapping[str, Any] = state
         self._count = 0
         with listening() as self._usual:
-            load(path)
+            require_module(load(path))
 
     def give(self, state: Mapping[str, Any], keys: Iterable[str]) -> Attempt:  # noqa: ARG002, D102 -- as in Loader
         self._count += 1
@@ -250,6 +252,19 @@ class FileLoader(Loader):
 
     def name(self, key: str) -> str:  # noqa: D102 -- as in Loader
         return key if key in self.state else self._rename(key)
+
+
+def require_module(loaded: Any) -> nn.Module:
+    """Return what the user's `load` gave if it is a module.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if not isinstance(loaded, nn.Module):
+        raise UsageError(
+            f"load(path) gave {describe(loaded)}, not a torch.nn.Module: return the module that was loaded"
+        )
+    return loaded
 
 
 def beside(path: Path, name: str) -> Path:

@@ -187,7 +187,7 @@ def _modes(trip: Trip, path: Path) -> tuple[_Mode, ...]:
     usual, *others = _ways(trip, path, content)
     try:
         modes = [_Mode(usual())]
-    except UnreadableError:
+    except (UnreadableError, UsageError):
         raise
     except Exception as error:  # noqa: BLE001 -- whatever loading raises is what the report is about
         trip.load_error = where(error)

@@ -32,7 +32,7 @@ from pytest_ckpt.facts import (
     unwrapped,
 )
 from pytest_ckpt.findings import UsageError
-from pytest_ckpt.loading import listening
+from pytest_ckpt.loading import listening, require_module
 from pytest_ckpt.moment import Attributes, Moment, marks, set_attribute
 from pytest_ckpt.outputs import ForwardError, draw, first_difference, where
 from pytest_ckpt.probes import probe
@@ -251,10 +251,7 @@ class Traveller:
             trip.blamed = blamed(trip.state, trip.file_state or trip.state, target, str(error))
             self._collided(trip, trip.in_file)
             return
-        if not isinstance(loaded, nn.Module):
-            raise UsageError(
-                f"load(path) gave {describe(loaded)}, not a torch.nn.Module: return the module that was loaded"
-            )
+        require_module(loaded)
         if found and checkpoint_file.needs_more_than_weights(self._call.read, self._path):
             trip.unsafe_globals = found
         trip.unsafe_globals += checkpoint_file.pickled_modules(self._path)

@@ -268,6 +268,7 @@ def test_settings_of_hypothesis_are_the_users():
         ({"checks": ["aliasing"]}, "those of check_strict are not-saveable, not-loadable"),
         ({"ignore": ["strictnes"]}, "did you mean 'strictness'"),
         ({"load": 5}, "load must be callable"),
+        ({"load": lambda path: None}, "gave None, not a torch.nn.Module: return the module that was loaded"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arguments, message):
