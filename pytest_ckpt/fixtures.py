@@ -38,7 +38,7 @@ class _Fixture:
     def __repr__(self) -> str:
         return self.name
 
-    def _judge(self, check: Callable[..., Report], *arguments: Any, **words: Any) -> Report:
+    def _judge(self, check: Callable[..., Report], /, *arguments: Any, **words: Any) -> Report:
         """Call the checking function, and raise its faults here, so that no traceback shows its inside."""
         __tracebackhide__ = True
         try:

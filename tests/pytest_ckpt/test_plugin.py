@@ -123,10 +123,11 @@ def test_a_call_that_cannot_be_carried_out_is_one_message(run):
     assert "During handling" not in text
 
 
-def test_a_wrong_argument_is_one_message(run):
-    result = run(f"{NET}\ndef test_it(ckpt_roundtrip):\n    ckpt_roundtrip(Sound, input=X)\n", CPU)
+@pytest.mark.parametrize("name", ["input", "check"])
+def test_a_wrong_argument_is_one_message(run, name):
+    result = run(f"{NET}\ndef test_it(ckpt_roundtrip):\n    ckpt_roundtrip(Sound, {name}=X)\n", CPU)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E*unexpected keyword argument 'input'*"])
+    result.stdout.fnmatch_lines([f"E*check_module() got an unexpected keyword argument '{name}'*"])
 
 
 def test_the_fixture_can_be_called_more_than_once(run):
