@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lint_rules.knowledge import LOAD, NO_MODULE
+from lint_rules.rule import Edit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import libcst as cst
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lint_rules.rule import Needle
 
 STATE_METHOD = "load_state_dict"
+#: What `torch.load` takes and `load_state_dict` does not.
+_KEYWORDS = frozenset({"map_location", "weights_only", "mmap", "pickle_module"})
 
 _RENAMED = re.compile(rb"import\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]*?\b\1\s*\.\s*load\b")
 _IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
@@ -188,3 +191,20 @@ def _may_give(arg: cst.Arg, name: str) -> bool:
         return True
     keys = [text_of(element.key) if isinstance(element, cst.DictElement) else None for element in arg.value.elements]
     return None in keys or name in keys
+
+
+def foreign(call: cst.Call) -> Iterator[cst.Arg]:
+    """Yield the arguments of a `load_state_dict` that belong to `torch.load`."""
+    return (arg for arg in call.args if arg.keyword is not None and arg.keyword.value in _KEYWORDS)
+
+
+def removals(call: cst.Call, moved: Iterable[cst.Arg], context: Context) -> Iterator[Edit]:
+    """Make the edits that take arguments out of a call, each with the comma before it, or behind it for the first."""
+    args = list(call.args)
+    kept = next(number for number, arg in enumerate(args) if arg not in moved)
+    for arg in moved:
+        number = args.index(arg)
+        if number < kept:
+            yield Edit(*context.span(arg)[:2], *context.span(args[number + 1])[:2], "")
+        else:
+            yield Edit(*context.span(args[number - 1])[2:], *context.span(arg)[2:], "")

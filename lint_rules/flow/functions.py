@@ -137,6 +137,8 @@ class Functions(Conditions):
                 unknown = self._make(param, inner, Kind.TEXT if textual else Kind.UNKNOWN)
                 for each in unknown:
                     each.birth = Training.GIVEN
+                    if param.annotation is not None and not textual:
+                        each.made_by = self._names.resolve(param.annotation.annotation, outer.scope) or ""
                 constant = all(value.kind in {Kind.NONE, Kind.TEXT} for value in default)
                 values = unknown if constant or textual else unknown | default
             if textual and all(value.kind is Kind.UNKNOWN and not value.deps for value in values):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lint_rules.loading import STATE_METHOD, STATE_NEEDS, is_copied, takes_state
+from lint_rules.loading import STATE_METHOD, STATE_NEEDS, foreign, is_copied, removals, takes_state
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lint_rules.flow import Call
     from lint_rules.objects import Thing
     from lint_rules.outline import Outline
+
+_DEFAULTS = {"map_location": '"cpu"', "weights_only": "True"}
 
 
 class LoadStateDictPath(Rule):
@@ -37,8 +39,9 @@ class LoadStateDictPath(Rule):
 
     ## Fix safety
 
-    Puts `torch.load(..., map_location="cpu", weights_only=True)` around the argument and imports torch where it is
-    missing. The fix is safe: the call cannot have worked before.
+    Puts `torch.load(..., map_location="cpu", weights_only=True)` around the argument, with what was meant for
+    `torch.load` and passed to `load_state_dict`, and imports torch where it is missing. The fix is safe: the call
+    cannot have worked before.
 
     ## References
 
@@ -53,6 +56,24 @@ class LoadStateDictPath(Rule):
     marks = frozenset({STATE_METHOD})
     follows = True
     invalid = (
+        Example(
+            """
+            import torch
+            from networks import Net
+
+            model = Net()
+            model.load_state_dict("model.pt", strict=True, map_location=device)
+            """,
+            why="keywords of torch.load, too",
+            lines=(5,),
+            fixed="""
+            import torch
+            from networks import Net
+
+            model = Net()
+            model.load_state_dict(torch.load("model.pt", map_location=device, weights_only=True), strict=True)
+            """,
+        ),
         Example(
             """
             import torch
@@ -690,5 +711,9 @@ def _is_file(value: Thing) -> bool:
 
 def _fix(call: Call, context: Context) -> Fix:
     torch, imports = context.spelling("torch", call.scope)
-    before, after = f"{torch}.load(", ', map_location="cpu", weights_only=True)'
-    return Fix(context.wrap(call.node.args[0].value, before, after), safe=True, imports=imports)
+    misplaced = list(foreign(call.node))
+    given = {arg.keyword.value for arg in misplaced if arg.keyword}
+    added = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
+    code = ", ".join((*map(context.source, misplaced), *added))
+    wrapped = context.wrap(call.node.args[0].value, f"{torch}.load(", f", {code})")
+    return Fix((*wrapped, *removals(call.node, misplaced, context)), safe=True, imports=imports)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lint_rules.loading import STATE_METHOD, takes_state, torch_loads
-from lint_rules.rule import Edit, Example, Finding, Fix, Rule
+from lint_rules.loading import STATE_METHOD, foreign, removals, takes_state, torch_loads
+from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.flow import Call
     from lint_rules.loading import TorchLoad
-    from lint_rules.objects import Thing
-
-_KEYWORDS = ("map_location", "weights_only", "mmap", "pickle_module")
+    from lint_rules.objects import Kind, Thing
 
 
 class TorchLoadKeywordInLoadStateDict(Rule):
@@ -60,6 +58,16 @@ class TorchLoadKeywordInLoadStateDict(Rule):
     marks = frozenset({STATE_METHOD, "load"})
     follows = True
     invalid = (
+        Example(
+            """
+            from networks import Net
+
+            model = Net()
+            model.load_state_dict("model.pt", map_location="cpu")
+            """,
+            why="a path, which CKP101 reports besides",
+            lines=(4,),
+        ),
         Example(
             """
             import torch
@@ -259,9 +267,10 @@ class TorchLoadKeywordInLoadStateDict(Rule):
         Yields:
             One finding a call.
         """
+        from lint_rules.objects import Kind
         from lint_rules.tree import method_of
 
-        suspects = [call for call, _ in context.names.calls if method_of(call) == STATE_METHOD and any(_foreign(call))]
+        suspects = [call for call, _ in context.names.calls if method_of(call) == STATE_METHOD and any(foreign(call))]
         if not suspects:
             return
         loads = list(torch_loads(context))
@@ -269,20 +278,16 @@ class TorchLoadKeywordInLoadStateDict(Rule):
             call = context.flow.calls.get(node)
             if call is None or not takes_state(call, context):
                 continue
-            if not _is_loaded(call) and not all(_is_torchs(thing, context) for thing in call.receivers):
+            known = _is_given(call, Kind.LOADED) or _is_given(call, Kind.TEXT)
+            if not known and not all(_is_torchs(thing, context) for thing in call.receivers):
                 continue
-            names = " and ".join(f"`{arg.keyword.value}`" for arg in _foreign(node) if arg.keyword)
+            names = " and ".join(f"`{arg.keyword.value}`" for arg in foreign(node) if arg.keyword)
             yield context.finding(
                 self,
                 node,
                 f"`load_state_dict` has no {names} and raises `TypeError` here; pass it to `torch.load`",
                 _fix(node, loads, context),
             )
-
-
-def _foreign(call: cst.Call) -> Iterator[cst.Arg]:
-    """Yield the arguments of a call that belong to `torch.load`."""
-    return (arg for arg in call.args if arg.keyword is not None and arg.keyword.value in _KEYWORDS)
 
 
 def _state_of(call: cst.Call) -> cst.Arg | None:
@@ -293,17 +298,15 @@ def _state_of(call: cst.Call) -> cst.Arg | None:
     return next((arg for arg in call.args if arg.keyword is not None and arg.keyword.value == "state_dict"), None)
 
 
-def _is_loaded(call: Call) -> bool:
-    """Tell whether the state comes from `torch.load` for certain, or is an entry of what does."""
-    from lint_rules.objects import Kind
-
+def _is_given(call: Call, kind: Kind) -> bool:
+    """Tell whether the state is of a kind for certain, what `torch.load` gives or a path, or an entry of such."""
     state = _state_of(call.node)
     if state is None:
         return False
     roots = call.arguments[call.node.args.index(state)]
     while any(thing.owner is not None for thing in roots):
         roots = {thing.owner or thing for thing in roots}
-    return bool(roots) and all(thing.kind is Kind.LOADED for thing in roots)
+    return bool(roots) and all(thing.kind is kind for thing in roots)
 
 
 def _is_torchs(thing: Thing, context: Context) -> bool:
@@ -322,23 +325,11 @@ def _fix(call: cst.Call, loads: Iterable[TorchLoad], context: Context) -> Fix | 
     state = _state_of(call)
     inside = set(walk(state)) if state is not None else set()
     nested = [load for load in loads if load.node in inside]
-    moved = list(_foreign(call))
+    moved = list(foreign(call))
     commas = [arg.comma for arg in call.args if isinstance(arg.comma, cst.Comma)]
     commented = any("#" in context.tree.code_for_node(comma) for comma in commas)
     if len(nested) != 1 or commented or any(arg.keyword and nested[0].may_give(arg.keyword.value) for arg in moved):
         return None
     code = ", ".join(context.source(arg) for arg in moved)
     added = context.add_argument(nested[0].node, code)
-    return Fix((added, *_removals(call, moved, context)), safe=True) if added else None
-
-
-def _removals(call: cst.Call, moved: Iterable[cst.Arg], context: Context) -> Iterator[Edit]:
-    """Make the edits that take arguments out of a call, each with the comma before it, or behind it for the first."""
-    args = list(call.args)
-    kept = next(number for number, arg in enumerate(args) if arg not in moved)
-    for arg in moved:
-        number = args.index(arg)
-        if number < kept:
-            yield Edit(*context.span(arg)[:2], *context.span(args[number + 1])[:2], "")
-        else:
-            yield Edit(*context.span(args[number - 1])[2:], *context.span(arg)[2:], "")
+    return Fix((added, *removals(call, moved, context)), safe=True) if added else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from lint_rules.knowledge import MODULE
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 _SAVE = ("torch.save", "torch.serialization.save")
 _SAVED = re.compile(rb"\bsave\w*\(\s*(?:obj\s*=\s*)?(?:([A-Za-z_][\w.]*)[^,\n]*,|[{\[])")
 _STATE = re.compile(rb"(?i)(?:state|dict|ckpt|checkpoint|args|data|opt\w*|config)s?$|_(?:sd|loss|acc)$")
+#: An entry of a dict that may be a module.
+_ENTRY = re.compile(
+    rb"(?i)[\"']\\?\s*(?::|\]\s*=)\s*(?:(?:copy\.)?deepcopy\()?[\w.]*(?:model|net|coder|actor|critic|policy|ema|rator)\w*\s*[,})\n\\]"
+)
 #: What shows that there is a module somewhere.
 _MODULES = re.compile(
     rb"\bnn\b|models\.|Module\b|\.(?:named_)?parameters\(|from_pretrained\(|hub\.load\(|create_model\(|\.eval\("
@@ -47,8 +52,10 @@ def _may_save_module(data: bytes) -> bool:
     """Tell whether something that is saved by name, or in a written container, may be a module; often wrong."""
     if _MODULES.search(data) is None:
         return False
-    names = (found[1] for found in _SAVED.finditer(data))
-    return b" save as " in data or any(name is None or not _STATE.search(name) for name in names)
+    names = [found[1] for found in _SAVED.finditer(data)]
+    if b" save as " in data or any(name is None or not _STATE.search(name) for name in names):
+        return True
+    return bool(names) and _ENTRY.search(data) is not None
 
 
 class SaveWholeModule(Rule):
@@ -58,8 +65,8 @@ class SaveWholeModule(Rule):
 
     Reports `torch.save(model, ...)` where `model` is a module for certain: an instance of a module class, annotated as
     one, made by a known factory, something whose `parameters()` the file asks for, which it puts into both modes, or
-    moves in place and calls; also such a module in a dict or list that is written into the call. A name such as
-    `best_model` proves nothing: it may hold a state. Saving into memory is left alone.
+    moves in place and calls; also such a module in a dict or list. A name such as `best_model` proves nothing: it may
+    hold a state. Saving into memory is left alone.
 
     ## Why is this bad
 
@@ -300,6 +307,37 @@ class SaveWholeModule(Rule):
             why="it is moved in place, and called or part of another module",
             lines=(10, 11),
         ),
+        Example(
+            """
+            import torch
+            from speech import Glow
+
+            glow, kept = Glow(8), Glow(8)
+            optimizer = torch.optim.Adam(glow.parameters())
+            kept.load_state_dict(glow.state_dict())
+            torch.save({"model": kept, "optimizer": optimizer.state_dict()}, "glow.pt")
+            """,
+            why="another instance of its class is asked for its parameters",
+            lines=(7,),
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Trainer:
+                def __init__(self, model: nn.Module, path: str):
+                    self.model = model
+                    self.path = path
+
+                def save(self, epoch):
+                    checkpoint = {"model": self.model, "epoch": epoch}
+                    torch.save(checkpoint, self.path)
+            """,
+            why="a dict that has a name, with an attribute that is given as a module",
+            lines=(12,),
+        ),
     )
     valid = (
         Example(
@@ -522,12 +560,14 @@ class _Proof:
         self._asked |= switched["eval"] & (switched["train"] | restored)
         self._asked |= moved & self._flow.called.union(*(thing.deps for thing in self._asked))
         self._asked |= {thing for thing in signs if _CALLED_SO.search(thing.made_by)}
+        makers = {thing.made_by for thing in self._asked}
+        self._classes = {maker for maker in makers if maker.rpartition(".")[2][:1].isupper()}
 
     def holds_module(self, call: Call, at: int) -> bool:
-        """Tell whether a dict or list that is written into the call has a module in it for certain."""
-        import libcst as cst
+        """Tell whether what is saved is a dict or list of the file that has a module in it for certain."""
+        from lint_rules.objects import Kind
 
-        written = isinstance(call.node.args[at].value, (cst.Dict, cst.List, cst.Tuple))
+        written = all(thing.kind is Kind.COLLECTION for thing in call.arguments[at])
         return written and any(map(self._is_module, self._flow.saved.get(call.node, ())))
 
     def all_modules(self, things: set[Thing]) -> bool:
@@ -553,7 +593,9 @@ class _Proof:
             return True
         if thing.kind not in {Kind.UNKNOWN, Kind.LOADED}:
             return False
-        return thing in self._asked or _FACTORIES.match(thing.made_by) is not None
+        if thing in self._asked or thing.made_by in self._classes:
+            return True
+        return any(known.match(thing.made_by) for known in (_FACTORIES, MODULE))
 
 
 def _annotated(context: Context, modules: Modules) -> Iterator[tuple[int, str]]:

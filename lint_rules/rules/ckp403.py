@@ -18,6 +18,7 @@ _STATE = re.compile(rb"\.state_dict\(\)")
 _LIVE = re.compile(rb"(?:deepcopy|load_state_dict|save\w*)\($")
 _NO_MODULE = re.compile(rb"(?:optim|sched|scaler)\w*$")
 _TRAINS = re.compile(rb"\.step\(|\bfit\w*\(|\btrain\w*\(|epoch\w*\(|Trainer\(|\.data\s*[-+*/]=|-=[^\n]*\.grad\b")
+_BEST = re.compile(rb"self\.\w*best\w*\s*=\s*[\w.]+\.state_dict\(\)", re.IGNORECASE)
 _STARTS = re.compile(r"on_(fit|train(_epoch|_batch)?)_start$")
 _ENDS = re.compile(r"on_(fit|train(_epoch|_batch)?|validation(_epoch)?)_end$")
 _RECEIVER = re.compile(rb"[\w.\[\]]*$")
@@ -25,6 +26,8 @@ _RECEIVER = re.compile(rb"[\w.\[\]]*$")
 
 def _may_be_kept(data: bytes) -> bool:
     """Tell whether a state dict may be kept while a model is trained; cheap, and often wrong."""
+    if _BEST.search(data) is not None:
+        return True
     if _TRAINS.search(data) is None:
         return False
     for found in _STATE.finditer(data):
@@ -319,8 +322,44 @@ class StateDictAlias(Rule):
             why="weights are changed by hand",
             lines=(9, 18),
         ),
+        Example(
+            """
+            class EarlyStopping:
+                def __init__(self):
+                    self.best_loss, self.best_state = float("inf"), None
+
+                def __call__(self, loss, model):
+                    if loss < self.best_loss:
+                        self.best_loss = loss
+                        self.best_state = model.state_dict()
+                    else:
+                        self.patience -= 1
+
+                def restore(self, model):
+                    model.load_state_dict(self.best_state)
+            """,
+            why="a helper keeps the best state while its caller trains",
+            lines=(8,),
+        ),
     )
     valid = (
+        Example(
+            """
+            import copy
+
+            import torch
+
+
+            class Keeper:
+                def __call__(self, loss, model, optimizer):
+                    if loss < self.best_loss:
+                        self.best_state = model.state_dict()
+                        torch.save(self.best_state, "best.pt")
+                        self.best_copy = copy.deepcopy(model.state_dict())
+                        self.best_optimizer = optimizer.state_dict()
+            """,
+            why="a helper saves the best state at once, or copies it",
+        ),
         Example(
             """
             from networks import Net
@@ -513,7 +552,11 @@ class StateDictAlias(Rule):
         flow = context.flow
         if not flow.complete:
             return
-        for call in {**flow.aliased, **dict.fromkeys(_kept_by_hooks(context.tree))}:
+        for call in {
+            **flow.aliased,
+            **dict.fromkeys(_kept_by_hooks(context.tree)),
+            **dict.fromkeys(_kept_as_best(context.tree)),
+        }:
             deepcopy, imports = _deepcopy(context)
             yield context.finding(
                 self,
@@ -541,6 +584,27 @@ def _kept_by_hooks(tree: cst.Module) -> Iterator[cst.Call]:
                 if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
                     target = dotted(node.targets[0].target) or ""
                     if target.startswith("self.") and target in used and _is_module_state(node.value):
+                        yield node.value
+
+
+def _kept_as_best(tree: cst.Module) -> Iterator[cst.Call]:
+    """Yield what a class keeps as the best state under a condition, for another method or its caller to use."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, walk
+
+    for definition in walk(tree):
+        if not isinstance(definition, cst.ClassDef):
+            continue
+        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+        for method in methods:
+            inside = [node for test in walk(method.body) if isinstance(test, cst.If) for node in walk(test)]
+            used = {dotted(node.value) for node in walk(method.body) if isinstance(node, cst.Arg)}
+            for node in inside:
+                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+                    target = dotted(node.targets[0].target) or ""
+                    best = target.startswith("self.") and "best" in target.lower()
+                    if best and target not in used and _is_module_state(node.value):
                         yield node.value
 
 

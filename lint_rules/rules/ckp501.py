@@ -380,6 +380,22 @@ class DiscardedTensorTo(Rule):
                     model(batch)
             """,
         ),
+        Example(
+            """
+            import torch
+
+
+            def evaluate(model, loader):
+                shift = torch.nn.Parameter(torch.zeros(3))
+                shift.cuda()
+                for batch in loader:
+                    images, labels = batch
+                    images.cuda()
+                    model(images + shift, labels)
+            """,
+            why="a parameter, and what a batch is taken apart into",
+            lines=(6, 9),
+        ),
     )
     valid = (
         Example(
@@ -695,7 +711,8 @@ class _Block:
                     if isinstance(target.target, cst.Name) and target.target.value == name:
                         yield order, node.value
                     elif _names_in(target.target, name):
-                        yield order, None
+                        of_batch = self._is_of_batch(node.value) and _are_batched(target.target)
+                        yield order, of_batch or None
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _names_in(node.target, name):
@@ -709,8 +726,11 @@ class _Block:
 
         from lint_rules.tensors import Tensors
 
-        tensors = Tensors(self._context.names, self.scope, lambda name: self._is_tensor_name(name, place))
+        names = self._context.names
+        tensors = Tensors(names, self.scope, lambda name: self._is_tensor_name(name, place))
         if tensors.gives(value):
+            return True
+        if isinstance(value, cst.Call) and names.resolve(value.func, self.scope) in _PARAMETERS:
             return True
         return False if isinstance(value, (cst.Name, cst.Attribute)) else None
 
@@ -761,20 +781,10 @@ class _Block:
 
     def _is_unpacked(self, loop: cst.For, name: str) -> bool:
         """Tell whether a loop unpacks images and labels from a loader that the file is given; graphs are named so."""
-        import libcst as cst
-
         source, inner = _batch(loop)
-        names = [each.value for each in inner.elements] if isinstance(inner, cst.Tuple) else []
-        unpacked = [each.value for each in names if isinstance(each, cst.Name)]
         owner = self.scope.owner(source) if source.isidentifier() else None
         given = owner is None or owner.bindings.get(source) == [None]
-        return (
-            given
-            and name in unpacked
-            and len(unpacked) > 1
-            and all(map(_UNPACKED.match, unpacked))
-            and _BATCHES.search(source) is not None
-        )
+        return given and _names_in(inner, name) and _are_batched(inner) and _BATCHES.search(source) is not None
 
     def _is_batch(self, loop: cst.For) -> bool:
         """Tell whether a loop unpacks what a `DataLoader` collates in its own way."""
@@ -814,6 +824,15 @@ def _batch(loop: cst.For) -> tuple[str, cst.CSTNode]:
             target = target.elements[-1].value
         iterated = iterated.args[0].value
     return dotted(iterated) or "", target
+
+
+def _are_batched(target: cst.CSTNode) -> bool:
+    """Tell whether several names are called as what a loader collates is called."""
+    import libcst as cst
+
+    elements = [each.value for each in target.elements] if isinstance(target, cst.Tuple) else []
+    names = [each.value for each in elements if isinstance(each, cst.Name)]
+    return len(names) > 1 and all(map(_UNPACKED.match, names))
 
 
 def _is_weight(loop: cst.For, name: str) -> bool:

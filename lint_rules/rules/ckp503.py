@@ -415,6 +415,18 @@ class UnregisteredSubmodules(Rule):
             from torch import nn
 
 
+            class Pair(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.one, self.two = self.both = nn.Linear(2, 2), nn.Linear(2, 2)
+            """,
+            why="each is an attribute of its own in the same line",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
             class Net(nn.Module):
                 def __init__(self):
                     super().__init__()
@@ -834,6 +846,8 @@ class _Method:
                         self._registered.add(node.value.value)
         for node in nodes:
             if isinstance(node, cst.Assign):
+                if any(self._takes_apart(target.target) for target in node.targets):
+                    continue
                 for target in node.targets:
                     self._assigned(target.target, node.value, node)
             elif isinstance(node, cst.AnnAssign) and node.value is not None:
@@ -842,6 +856,14 @@ class _Method:
                 self._added(node.target, node.value, node)
             elif isinstance(node, cst.Call):
                 self._called(node)
+
+    def _takes_apart(self, target: cst.BaseExpression) -> bool:
+        """Tell whether an assignment makes each element an attribute of its own, and so registers it."""
+        import libcst as cst
+
+        return isinstance(target, (cst.Tuple, cst.List)) and all(
+            self._attribute(element.value) is not None for element in target.elements
+        )
 
     def _attribute(self, node: cst.BaseExpression) -> str | None:
         import libcst as cst
