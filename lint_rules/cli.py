@@ -212,6 +212,8 @@ def _show_diff(result: Result) -> int:
     if result.fixed:
         verb = "silence" if result.verb == "Silenced" else "fix"
         click.echo(f"Would {verb} {len(result.fixed)} finding{'' if len(result.fixed) == 1 else 's'}.", err=True)
+    elif unsafe := sum(1 for finding in result.findings if finding.fix and not finding.fix.safe):
+        click.echo(f"No safe fixes; --unsafe-fixes shows {unsafe} that may change meaning.", err=True)
     return _ERROR if result.problems else _FOUND if result.fixed else _CLEAN
 
 

@@ -133,6 +133,9 @@ def _unknown(spelling: str, known: Iterable[str]) -> UnknownRuleError:
     import difflib
 
     choices = {choice.lower(): choice for choice in known}
-    near = difflib.get_close_matches(spelling.strip().lower(), choices, n=1, cutoff=0.5)
+    least = (
+        0.8 if spelling.strip().upper().startswith(_FAMILY) else 0.5
+    )  # all codes have half of their letters in common
+    near = difflib.get_close_matches(spelling.strip().lower(), choices, n=1, cutoff=least)
     hint = f'did you mean "{choices[near[0]]}"?' if near else f"the rules are {', '.join(codes())}"
     return UnknownRuleError(f'there is no rule "{spelling}": {hint}')

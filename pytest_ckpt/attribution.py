@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
-from pytest_ckpt.compare import describe, entries, equal, storage_address
+from pytest_ckpt.compare import OTHER_VALUES, describe, entries, equal, storage_address
 from pytest_ckpt.copying import Copier, duplicate
 from pytest_ckpt.moment import (
     Moment,
@@ -341,7 +341,7 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
         one.key,
         kind,
         expected,
-        actual if actual != expected else "the same with other values",
+        actual if actual != expected else OTHER_VALUES,
         "" if one.expected is _ABSENT else type(one.expected).__name__,
         place,
     )

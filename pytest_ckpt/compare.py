@@ -396,6 +396,10 @@ def storage_address(tensor: Any) -> int:
 # -------------------------------------------------------------------------------------------------------------- wording
 
 
+#: What a report says in place of a value that reads like the one it is compared with.
+OTHER_VALUES = "the same with other values"
+
+
 def describe(value: Any) -> str:
     """Describe a value in a few words for a report: dtype, shape and the first elements for a tensor."""
     if isinstance(value, torch.Tensor):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt.compare import bits_equal, describe, differences, entries, storages, tied_groups
+from pytest_ckpt.compare import OTHER_VALUES, bits_equal, describe, differences, entries, storages, tied_groups
 from pytest_ckpt.moment import attributes, modules_within, reachable
 from pytest_ckpt.snapshot import changed_modes, modes
 from pytest_ckpt.trip import Changed
@@ -85,7 +85,8 @@ def hidden(source: nn.Module, loaded: nn.Module) -> tuple[Changed, ...]:
             pairs = zip(inside, theirs, strict=False)
             if any(next(differences(entries(one), entries(other)), None) for one, other in pairs):
                 key = ".".join(filter(None, (path, name)))
-                found.append(Changed(key, describe(value), describe(attributes(others[path])[name])))
+                expected, actual = describe(value), describe(attributes(others[path])[name])
+                found.append(Changed(key, expected, actual if actual != expected else OTHER_VALUES))
     return tuple(found)
 
 

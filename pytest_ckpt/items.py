@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,9 @@ def _parts(factory: Any) -> dict[str, Any]:
     """Give a factory that returns a module and its inputs as two arguments."""
     if isinstance(factory, type) or not callable(factory) or hasattr(factory, "state_dict"):
         return {"make": factory}
-    first = factory()
+    first = None
+    with suppress(Exception):  # the round trip will say what it raises
+        first = factory()
     if isinstance(first, tuple) and len(first) == 2:  # noqa: PLR2004 -- a module and its inputs
         return {"make": lambda: factory()[0], "inputs": first[1]}
     return {"make": factory}

@@ -204,6 +204,7 @@ def test_a_diff_of_nothing_exits_with_0():
     made = lint("--diff")
 
     assert (made.exit_code, made.stdout) == (0, "")
+    assert made.stderr == "No safe fixes; --unsafe-fixes shows 1 that may change meaning.\n"
 
 
 def test_a_diff_says_where_the_last_line_has_no_end():

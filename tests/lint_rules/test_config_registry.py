@@ -72,6 +72,8 @@ def test_a_rule_is_found_by_code_or_name(spelling):
         ("unguarded-torchload", 'did you mean "unguarded-torch-load"?'),
         ("", "the rules are CKP"),
         ("E722", "the rules are CKP"),
+        ("CKP999", "the rules are CKP"),
+        ("201", 'did you mean "CKP201"?'),
     ],
 )
 def test_an_unknown_rule_is_answered_with_the_nearest(spelling, hint):

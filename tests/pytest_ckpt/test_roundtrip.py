@@ -328,6 +328,7 @@ class Listed(nn.Module):
 def test_hidden_layers_are_found_without_inputs():
     report = check_module(Listed)
     assert [(one.category, one.key) for one in report.findings] == [("unsaved-submodule", "layers")]
+    assert report.findings[0].actual == "the same with other values"
     assert any("outputs were not compared" in note for note in report.notes)
 
 

@@ -25,6 +25,9 @@ class Bad(Faulty):
 wrong = Sound()
 listed = lambda: Sound()
 listed.ckpt_arguments = [X]
+
+def broken():
+    raise ValueError("no weights")
 """
 PARAMETRIZED = f"""{NET}
 import pytest
@@ -155,12 +158,12 @@ def test_a_check_works_without_the_plugin():
 
 def test_modules_without_a_test_file(run):
     result = run(
-        *(f"--ckpt-module=models:{name}" for name in ("pair", "Twice", "Bad", "wrong", "listed", "nothing")),
+        *(f"--ckpt-module=models:{name}" for name in ("pair", "Twice", "Bad", "wrong", "listed", "nothing", "broken")),
         "--ckpt-module=no_such_package.models:Net",
         models=MODELS,
         test_other="def test_other(): pass",
     )
-    result.assert_outcomes(passed=2, failed=5)
+    result.assert_outcomes(passed=2, failed=6)
     text = result.stdout.str()
     result.stdout.fnmatch_lines_random(
         [
@@ -169,6 +172,7 @@ def test_modules_without_a_test_file(run):
             "*make is a module, a Sound: give something that builds a fresh one each time*",
             "*models:listed.ckpt_arguments must be a dict with arguments of check_module*",
             "*--ckpt-module models:nothing: there is no 'nothing' in models *",
+            "make() raised ValueError: no weights (at *models.py:* in broken): it must build a module *",
             "*cannot import no_such_package.models (ModuleNotFoundError: No module named 'no_such_package')*",
             "cpu->cpu torch_zip: 3 real",
         ]
