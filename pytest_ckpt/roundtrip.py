@@ -71,7 +71,8 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
             default is `torch.save(module.state_dict(), path)`.
         load: Your own way to get a module from that path. The default is `torch.load(path, weights_only=True)` into a
             fresh module.
-        load_state: Your own way to put a state_dict into a module; the default is `module.load_state_dict`.
+        load_state: Your own way to put a state_dict into a module; the default is `module.load_state_dict`. A `load`
+            takes its place.
         allow_missing: Patterns, as in fnmatch, of entries that the checkpoint need not bring back.
         allow_unexpected: Patterns of entries that the checkpoint may hold beyond those of a fresh module.
         devices: Device types to go between; the default is the CPU and the machine's accelerator, `cuda` where there

@@ -80,7 +80,8 @@ def check_strict(  # noqa: PLR0913 -- the same names as check_module has, all op
         prepare: Called with the module before it is saved.
         save: Your own way to write a checkpoint, called with the module and a path.
         load: Your own way to get a module from that path. Without it no file is written.
-        load_state: Your own way to put a state_dict into a module; the default is `module.load_state_dict`.
+        load_state: Your own way to put a state_dict into a module; the default is `module.load_state_dict`. A `load`
+            takes its place.
         allow_missing: Patterns, as in fnmatch, of entries that may be missing without a word.
         allow_unexpected: Patterns of keys that may be there without a word. For a warm start, which takes what there
             is, both are `["*"]`: what fits must still be loaded, and what has another shape must not.
