@@ -23,7 +23,7 @@ myst_substitutions = {"layout": generate.layout(Path(__file__).parents[1]), "for
 myst_heading_anchors = 3
 
 default_role = "code"  # the docstrings are Markdown: single backticks are code
-autoclass_content = "both" # what a class is, and what it is made of
+autoclass_content = "both"  # what a class is, and what it is made of
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

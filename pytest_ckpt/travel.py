@@ -114,7 +114,7 @@ class Traveller:
             if trip.content is None:
                 trip.notes = (
                     *trip.notes,
-                    f"claim {promises.UNCHANGED!r} was not judged, since load makes a new module: give load_state in its place",
+                    f"claim {promises.UNCHANGED!r} was not judged, since load makes a new module: give load_state instead",
                 )
 
     def _step(self, trip: Trip, what: str) -> None:
