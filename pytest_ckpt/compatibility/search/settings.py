@@ -97,7 +97,7 @@ class Differing:
 
 
 def search(bench: Bench) -> Iterator[tuple[Cause, ...]]:
-    """Give settings with which the old outputs come back."""
+    """Give settings with which the old outputs come back; those first that have few values to try."""
     alone = [
         _Setting(name, value, ((path, owner),))
         for path, owner in bench.module.named_modules()
@@ -105,12 +105,18 @@ def search(bench: Bench) -> Iterator[tuple[Cause, ...]]:
         if _is_setting(value) and not _is_bound(owner, name)
     ]
     together = [group for group in _groups(alone) if len(group.owners) > 1]
-    for setting in [*together, *alone]:
+    everything = [*together, *alone]
+    yield from _other_values(bench, [one for one in everything if not isinstance(one.value, float)])
+    yield from _activation_layers(bench)
+    yield from _pools(bench)
+    yield from _other_values(bench, [one for one in everything if isinstance(one.value, float)])
+
+
+def _other_values(bench: Bench, settings: Iterable[_Setting]) -> Iterator[tuple[Cause, ...]]:
+    for setting in settings:
         found = _other_value(bench, setting)
         if found is not None:
             yield _causes(setting.keys, describe(found), describe(setting.value))
-    yield from _activation_layers(bench)
-    yield from _pools(bench)
 
 
 def _is_bound(owner: nn.Module, name: str) -> bool:
@@ -179,7 +185,7 @@ def _following(owner: nn.Module, setting: _Setting, value: int) -> dict[str, Any
     found: dict[str, Any] = {}
     if value <= 0:
         return found
-    numbers = {name: other for name, other in attributes(owner).items() if name != setting.name}
+    numbers = {name: other for name, other in attributes(owner).items() if name not in {setting.name, *_BOUND}}
     for name, other in numbers.items():
         if type(other) is not int or other * setting.value not in sizes or other * setting.value % value:
             continue
@@ -215,7 +221,10 @@ def _activation_layers(bench: Bench) -> Iterator[tuple[Cause, ...]]:
     for path, layer in layers:
         groups[type(layer)].append((path, layer))
     for members in [*groups.values(), *([one] for one in layers)]:
+        kind = type(members[0][1]).__name__.lower()
         for name, activation in ACTIVATIONS.items():
+            if name.partition(" ")[0].replace("_", "") == kind:
+                continue  # the same with another slope, which is a setting of its own
             if _agrees_with(bench, [layer for _, layer in members], activation):
                 yield _causes([path for path, _ in members], name, type(members[0][1]).__name__)
 
