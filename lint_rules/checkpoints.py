@@ -137,9 +137,34 @@ def checkpoints(context: Context, code: list[Block]) -> Iterator[Checkpoint]:
         if isinstance(value, cst.Name):
             if not _read_name(value.value, found):
                 continue
+        elif (helper := _helper(value, block, code)) is not None:
+            if not _read_returned(helper, found):
+                continue
         elif not _read(value, found):
             continue
         yield found
+
+
+def _helper(value: cst.BaseExpression, block: Block, code: list[Block]) -> Block | None:
+    """Find the function of the file, or the method of the same class, that makes what is saved."""
+    if not isinstance(value, cst.Call) or value.args:
+        return None
+    name = (dotted(value.func) or "").removeprefix("self.")
+    owner = block.owner if isinstance(value.func, cst.Attribute) else None
+    found = [each for each in code if isinstance(each.node, cst.FunctionDef) and each.node.name.value == name]
+    return found[0] if len(found) == 1 and found[0].owner is owner else None
+
+
+def _read_returned(helper: Block, into: Checkpoint) -> bool:
+    """Note the keys of the dict that a function returns; False if it may return anything else."""
+    returned = [node.value for node in helper.nodes if isinstance(node, cst.Return)]
+    if len(returned) != 1 or returned[0] is None:
+        return False
+    made = Checkpoint(into.call, helper, None)
+    value = returned[0]
+    is_dict = _read_name(value.value, made) if isinstance(value, cst.Name) else _read(value, made)
+    into.values, into.known = made.values, made.known
+    return is_dict
 
 
 def _read(value: cst.BaseExpression, into: Checkpoint) -> bool:

@@ -114,8 +114,49 @@ class CheckpointKeyNeverSaved(Rule):
             why="saved by a helper, loaded from an option",
             lines=(14,),
         ),
+        Example(
+            """
+            import torch
+
+
+            class Trainer:
+                def state(self):
+                    return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+                def save(self):
+                    torch.save(self.state(), "run.pt")
+
+                def load(self):
+                    state = torch.load("run.pt", map_location="cpu", weights_only=True)
+                    self.net.load_state_dict(state["net"])
+                    self.step = state["step"]
+            """,
+            why="a method makes the dict",
+            lines=(14,),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+
+            class Trainer:
+                def state(self):
+                    state = {"net": self.net.state_dict()}
+                    state.update(self.extras)
+                    return state
+
+                def save(self):
+                    torch.save(self.state(), "run.pt")
+
+                def load(self):
+                    state = torch.load("run.pt", map_location="cpu", weights_only=True)
+                    self.net.load_state_dict(state["net"])
+                    self.step = state["step"]
+            """,
+            why="a method makes the dict, and adds what is not known",
+        ),
         Example(
             """
             import torch
