@@ -112,10 +112,8 @@ class Traveller:
         if promises.UNCHANGED in claims:
             trip.half = promises.half_loaded(trip)
             if trip.content is None:
-                trip.notes = (
-                    *trip.notes,
-                    f"claim {promises.UNCHANGED!r} was not judged, since load makes a new module: give load_state instead",
-                )
+                why = "since load makes a new module: give load_state instead"
+                trip.notes = (*trip.notes, f"claim {promises.UNCHANGED!r} was not judged, {why}")
 
     def _step(self, trip: Trip, what: str) -> None:
         progress.step(f"{type(trip.source).__name__}: {what} ({self._leg})")
