@@ -63,15 +63,15 @@ class SaveMutates(Check):
                     "saving draws from the global random number generator, so training goes on with other numbers",
                     "with torch.random.fork_rng(): ... around what draws in save",
                 )
-                continue
-            yield Finding(
-                self.name,
-                one.key,
-                "saving changed it in the live module",
-                _ATTRIBUTE if one.key not in entries(trip.bare) else _ENTRY,
-                one.expected,
-                one.actual,
-            )
+            else:
+                yield Finding(
+                    self.name,
+                    one.key,
+                    "saving changed it in the live module",
+                    _ATTRIBUTE if one.key not in entries(trip.bare) else _ENTRY,
+                    one.expected,
+                    one.actual,
+                )
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:
         return resumption.save_findings(

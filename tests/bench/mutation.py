@@ -8,8 +8,9 @@ compiled code of one function is replaced. Mutated are the bodies of functions; 
 and what they call, not its cases. Texts are left alone: no operator changes a string.
 
 A mutant first meets the tests that are written for its file, for a check its two cases. What survives them meets the
-tests of `SUITE` that reached its statement in the unbroken run, the quickest first; of more than `MOST`, so many. All
-mutants of a check are tried, and of every other function `EACH`, chosen at random, the same in every run.
+tests of `SUITE` that reached its statement in the unbroken run, the quickest first; of more than `MOST`, so many, and
+for a check all faults of its category. All mutants of a check are tried, and of every other function `EACH`, chosen at
+random, the same in every run.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ SUITE = (
 )
 """What round-trips modules and resumes trainings in this process, and takes minutes."""
 MOST = 60
-EACH = 8
+EACH = 3
 
 
 class Without(Operator):
@@ -319,7 +320,8 @@ class Mutation:
 
     def _outcome(self, path: Path, items: Mapping[str, pytest.Item], mutant: Mutant, change: Callable[[], None]) -> str:
         first = [test for test in items if is_own(path, test)]
-        second = [test for test in self._reach.tests(path, mutant.line) if test not in first]
+        about = [test for test, item in items.items() if concerns(path, item)]
+        second = {*about, *self._reach.tests(path, mutant.line)} - {*first}
         for outcome, tests in (("own", first), ("suite", second)):
             ordered = [items[test] for test in sorted(tests, key=self._reach.seconds.__getitem__)]
             if not survive(ordered, change):
@@ -380,6 +382,14 @@ def is_own(path: Path, test: str) -> bool:
     if path.parent.name == "checks":
         return re.match(rf"tests/meta/test_checks\.py.*[\[-]{path.stem.replace('_', '-')}[]-]", test) is not None
     return Path(test.partition("::")[0]).name in OWN[path.stem]
+
+
+def concerns(path: Path, item: pytest.Item) -> bool:
+    """Say whether a test is of a fault in the category of a check, or of what no other check may report."""
+    case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
+    return path.parent.name == "checks" and (
+        "test_no_other_check" in item.nodeid or path.stem.replace("_", "-") in getattr(case, "categories", ())
+    )
 
 
 def say(text: str) -> None:

@@ -233,6 +233,28 @@ def parallel_prefix_one_level_down():
     return Net()
 
 
+@faulty("not-loadable", says="model.module.state_dict()", key="module.body.weight", save=save_parallel, load=load_net)
+def parallel_prefix_loaded_strictly():
+    return Net()
+
+
+@faulty(
+    "not-loadable", says="model._orig_mod.state_dict()", key="_orig_mod.body.weight", save=save_compiled, load=load_net
+)
+def compiled_prefix_loaded_strictly():
+    return Net()
+
+
+class Small(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 2)
+
+
+@faulty("pickled-module", says="to 1 class, and load raised", key=f"{__name__}.Small", save=torch.save, load=torch.load)
+def whole_module_read_safely():
+    return Small()
+
+
 def save_with_compiled_part(module: Net, path: Path) -> None:
     state = module.state_dict()
     torch.save({key.replace("body.", "body._orig_mod."): value for key, value in state.items()}, path)

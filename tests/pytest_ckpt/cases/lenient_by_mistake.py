@@ -258,7 +258,7 @@ def load_whole(path: Path) -> nn.Module:
     return torch.load(path, map_location="cpu", weights_only=False)
 
 
-@faulty("pickled-module", key=f"{Net.__module__}.Net", save=torch.save, load=load_whole, **TRAINED)
+@faulty("pickled-module", says=" classes", key=f"{Net.__module__}.Net", save=torch.save, load=load_whole, **TRAINED)
 def whole_module_pickled():
     return Net()
 

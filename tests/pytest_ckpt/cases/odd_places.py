@@ -364,7 +364,13 @@ def load_with_softmax(path: Path) -> nn.Module:
     return nn.Sequential(load_net(path), nn.Softmax(-1))
 
 
-@faulty("key-mismatch", key=("body.weight", "0.body.weight"), load=load_with_softmax, **TRAINED)
+@faulty(
+    "key-mismatch",
+    says="the saved module has no such entry",
+    key=("body.weight", "0.body.weight"),
+    load=load_with_softmax,
+    **TRAINED,
+)
 def wrapped_by_loading():
     return Net()
 
