@@ -56,7 +56,9 @@ def parametrize_with_checkpoint_checks(
         UsageError: A module is given in another way, or a check is unknown.
     """
     __tracebackhide__ = True
-    names = [one.name for one in registry.select(None if checks is None else list(checks), list(ignore))]
+    if isinstance(modules, str) or not isinstance(modules, Iterable):
+        raise UsageError(f"modules must be a list of factories, but {modules!r} was given: write [Net], for one")
+    names = [one.name for one in registry.select(checks, ignore)]
     values = [
         value
         for one in _unique([_read(given) for given in modules])

@@ -24,7 +24,8 @@ class UnsavedState(Check):
 
     Two things. An attribute that is no parameter and no buffer (a tensor, a number, a list, a `torch.Generator`), or a
     variable outside of the module, makes the loaded module compute something else than the saved one. Or an entry of
-    the state_dict still holds after loading what a fresh module holds, because saving left it out or loading skipped it.
+    the state_dict still holds after loading what a fresh module holds, because saving left it out or loading skipped
+    it.
 
     ## Why it matters
 

@@ -122,6 +122,8 @@ def test_checks_that_options_leave_out_are_skipped(run):
     ("modules", "arguments", "message"),
     [
         ([nn.Linear(2, 2)], {}, r"each must be a factory, .* but a module, Linear\(...\), was given"),
+        (nn.Identity, {}, "modules must be a list of factories, but <class .*Identity'> was given"),
+        ([nn.Identity], {"checks": "aliasing"}, r"not the string 'aliasing': write \['aliasing'\]"),
         ([5], {}, "each must be a factory, .* but 5 was given"),
         ([{"inputs": 5}], {}, "a dict of check_module's arguments with 'make'"),
         ([nn.Identity], {"checks": ["aliases"]}, "did you mean 'aliasing'"),
