@@ -11,6 +11,7 @@ import inspect
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import torch
@@ -32,13 +33,13 @@ from pytest_ckpt.moment import (
 from pytest_ckpt.outputs import WHOLE, ForwardError, differing_places, first_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
 One = TypeVar("One")
 Run: TypeAlias = "Callable[[nn.Module], Any]"
-Kind = Literal["attribute", "submodule", "buffer", "derived", "config", "unknown"]
+Kind = Literal["attribute", "submodule", "buffer", "derived", "config", "closure", "unknown"]
 _ABSENT = object()
 
 
@@ -49,7 +50,8 @@ class Culprit:
     Attributes:
         key: Fully qualified name of the attribute or buffer; of the first submodule that differs where none was found.
         kind: What it is: an `attribute`, unregistered `submodule`s, a non-persistent `buffer`, a value `derived` from
-            the state when the module was built, a `config` value that the loader built differently, or `unknown`.
+            the state when the module was built, a `config` value that the loader built differently, a variable in the
+            `closure` of a hook, or `unknown`.
         expected: The value on the saving side, described.
         actual: The value on the loading side, described.
         type: Name of the value's type on the saving side.
@@ -66,15 +68,19 @@ class Culprit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """What could make the outputs differ: `sure` where the two sides certainly differ in it."""
+    """What could make the outputs differ: `sure` where the two sides certainly differ in it.
+
+    It is held by a registry of the module, or by a cell of the closure of one of its hooks.
+    """
 
     path: str
     name: str
-    where: Literal["attributes", "_parameters", "_buffers"]
+    where: Literal["attributes", "_parameters", "_buffers", "cell"]
     expected: Any
     actual: Any
     sure: bool = True
     hides_modules: bool = False
+    cell: CellType | None = None
 
     @property
     def key(self) -> str:
@@ -201,6 +207,9 @@ class _Search:
             return f"forward of the loaded module raised {error}"
         finally:
             self._loaded.restore()
+            for one in transplants:
+                if one.cell is not None:
+                    one.cell.cell_contents = one.actual
 
     def _transplant(self, transplants: Sequence[_Candidate]) -> None:
         self._source.restore()
@@ -217,7 +226,9 @@ class _Search:
             owner = modules.get(candidate.path)
             if owner is None:
                 continue
-            if candidate.where != "attributes":
+            if candidate.cell is not None:
+                candidate.cell.cell_contents = copier.copy(candidate.expected)
+            elif candidate.where != "attributes":
                 getattr(owner, candidate.where)[candidate.name] = copier.copy(candidate.expected)
             elif candidate.expected is _ABSENT:
                 remove_attribute(owner, candidate.name)
@@ -294,7 +305,28 @@ def _candidates(
             one = _Candidate(path, name, _registry_of(owners[path], name), tensor, actual)
             if one.key not in carried and not equal(tensor, actual):
                 found.append(one)
-    return tuple(found)
+    return (*found, *_bound_to_hooks(source_module, loaded_module, places))
+
+
+def _bound_to_hooks(source: nn.Module, loaded: nn.Module, places: Mapping[int, int]) -> Iterator[_Candidate]:
+    """List what the closures of forward hooks hold, where it differs between the two sides."""
+    names = {id(one): name for name, one in source.named_modules()}
+    for one, other in counterparts(source, loaded):
+        for ours, theirs in zip(_hooks(one), _hooks(other), strict=False):
+            if not isinstance(ours, FunctionType) or getattr(theirs, "__code__", None) is not ours.__code__:
+                continue
+            cells = zip(ours.__closure__ or (), theirs.__closure__ or (), strict=True)
+            for name, (mine, cell) in zip(ours.__code__.co_freevars, cells, strict=True):
+                try:
+                    expected, actual = mine.cell_contents, cell.cell_contents
+                except ValueError:  # not bound yet
+                    continue
+                if not isinstance(expected, nn.Module) and not equal(expected, actual, counterparts=places):
+                    yield _Candidate(names[id(one)], name, "cell", expected, actual, cell=cell)
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]  # noqa: SLF001 -- no public way
 
 
 def counterparts(one: nn.Module, other: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
@@ -327,7 +359,9 @@ def smallest(candidates: Sequence[One], explains: Callable[[Sequence[One]], bool
 
 def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[str, Any]) -> Culprit:
     kind: Kind = "attribute"
-    if one.hides_modules:
+    if one.cell is not None:
+        kind = "closure"
+    elif one.hides_modules:
         kind = "submodule"
     elif one.key in derived:
         kind = "derived"

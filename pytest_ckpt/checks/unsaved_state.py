@@ -81,6 +81,16 @@ class UnsavedState(Check):
                     culprit.expected,
                     culprit.actual,
                 )
+            elif culprit.kind == "closure":
+                name = culprit.key.rpartition(".")[2]
+                yield Finding(
+                    self.name,
+                    culprit.key,
+                    f"the variable is in the closure of a hook, and the outputs depend on it ({culprit.place})",
+                    f'self.register_buffer("{name}", ...), and let the hook read it there',
+                    culprit.expected,
+                    culprit.actual,
+                )
             elif culprit.kind == "unknown":
                 yield Finding(
                     self.name,

@@ -598,9 +598,9 @@ class BoundMethodOfUnregisteredModule(nn.Module):
         return self.project(x)
 
 
-@faulty("unsaved-state", key=("body", "HookWithValue"), inputs=X)
+@faulty("unsaved-state", key="body.gain", inputs=X)
 class HookWithValue(nn.Module):
-    """A forward hook's closure holds the value; the nearest name is the submodule that it hangs on."""
+    """A forward hook's closure holds the value."""
 
     def __init__(self) -> None:
         super().__init__()
