@@ -6,13 +6,16 @@ parse, so each rule says which tokens its faults cannot do without.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterable, Iterator
 
     from lint_rules.rule import Needle, Rule
+
+#: A notebook's cell in one line of its JSON, where line ends and quotes are escaped.
+_ESCAPED = re.compile(rb"\"source\": ?\[? ?\"[^\"]")
 
 
 def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
@@ -29,6 +32,8 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.endswith(b"\n"):
         data += b"\n"
+    if b'"cells"' in data and _ESCAPED.search(data) is not None:
+        data += data.replace(b"\\n", b"\n").replace(b'\\"', b'"')
     seen: dict[Needle, bool] = {}
     return tuple(rule for rule in rules if any(_all_held(data, need, seen) for need in rule.needs))
 

@@ -62,7 +62,7 @@ _TESTED = {
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
 #: A notebook's cell whose lines stand in one string.
-_WHOLE_CELL = re.compile(rb"\"source\": ?\"[^\"]")
+_WHOLE_CELL = re.compile(rb"\"source\": ?\[?\"[^\"]")
 
 
 def _may_move_tensor(data: bytes) -> bool:

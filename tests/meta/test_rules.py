@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,12 @@ class TestInvalid:
 
     def test_passes_the_prefilter(self, rule: Rule, example: Example) -> None:
         assert prefilter.wanted(example.source.encode(), (rule,)) == (rule,)
+
+    @pytest.mark.parametrize("lines", [True, False])
+    def test_passes_the_prefilter_in_a_notebook_of_one_line(self, rule: Rule, example: Example, *, lines: bool) -> None:
+        source = example.source.splitlines(keepends=True) if lines else example.source
+        notebook = json.dumps({"cells": [{"cell_type": "code", "source": source}]})
+        assert prefilter.wanted(notebook.encode(), (rule,)) == (rule,)
 
     def test_shows_in_the_outline(self, rule: Rule, example: Example) -> None:
         assert rule.may_find(Outline(engine.parse(example.source)))
