@@ -7,10 +7,10 @@ alone: the tests are collected once and run once unbroken, and then each mutant 
 compiled code of one function is replaced. Mutated are the bodies of functions; of a check, `run`, `resumed`, `compared`
 and what they call, not its cases. Texts are left alone: no operator changes a string.
 
-A mutant first meets the tests that are written for its file, for a check its two cases. What survives them meets the
-tests of `SUITE` that reached its statement in the unbroken run, the quickest first; of more than `MOST`, so many, and
-for a check all faults of its category. All mutants of a check are tried, and of every other function `EACH`, chosen at
-random, the same in every run.
+A mutant meets tests that reached its statement in the unbroken run, the quickest first: those that are written for its
+file, for a check its two cases; and if it survives them, those of `SUITE`, of more than `MOST` so many, and for a check
+all faults of its category. All mutants of a check are tried, and of every other function `EACH`, chosen at random, the
+same in every run.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ class Reach:
             self.seconds[test] = time.process_time() - began
 
     def tests(self, path: Path, line: int) -> list[str]:
-        """Give the tests that reach the statement of a line; of many, those that enter its body and some others."""
+        """Give the tests that reach the statement of a line, those first that enter its body, else in any order."""
         statement, body = range(line, line + 1), range(0)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.stmt) and node.lineno <= line <= (last := node.end_lineno or 0):
@@ -260,7 +260,7 @@ class Reach:
                     statement, body = range(node.lineno, first), range(first, last + 1)
         reached, entered = ({test for one in lines for test in self.lines[path][one]} for lines in (statement, body))
         shuffled = random.Random(0).sample(sorted(reached), len(reached))
-        return sorted(shuffled, key=lambda test: test not in entered)[:MOST]
+        return sorted(shuffled, key=lambda test: test not in entered)
 
     def _entered(self, frame: FrameType, _event: str, _value: Any) -> Any:
         return self._line if frame.f_code.co_filename in self._files else None
@@ -319,9 +319,10 @@ class Mutation:
         return passed
 
     def _outcome(self, path: Path, items: Mapping[str, pytest.Item], mutant: Mutant, change: Callable[[], None]) -> str:
-        first = [test for test in items if is_own(path, test)]
-        about = [test for test, item in items.items() if concerns(path, item)]
-        second = {*about, *self._reach.tests(path, mutant.line)} - {*first}
+        reached = [test for test in self._reach.tests(path, mutant.line) if test in items]
+        first = [test for test in reached if is_own(path, test)]
+        about = [test for test in reached if concerns(path, items[test])]
+        second = {*about, *reached[:MOST]} - {*first}
         for outcome, tests in (("own", first), ("suite", second)):
             ordered = [items[test] for test in sorted(tests, key=self._reach.seconds.__getitem__)]
             if not survive(ordered, change):
