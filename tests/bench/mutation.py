@@ -320,7 +320,8 @@ class Mutation:
 
     def _outcome(self, path: Path, items: Mapping[str, pytest.Item], mutant: Mutant, change: Callable[[], None]) -> str:
         reached = [test for test in self._reach.tests(path, mutant.line) if test in items]
-        first = [test for test in reached if is_own(path, test)]
+        cases = items if path.parent.name == "checks" else reached  # what is said of a case is kept for several tests
+        first = [test for test in cases if is_own(path, test)]
         about = [test for test in reached if concerns(path, items[test])]
         second = {*about, *reached[:MOST]} - {*first}
         for outcome, tests in (("own", first), ("suite", second)):

@@ -320,36 +320,29 @@ def test_where_no_attribute_explains_it_the_first_submodule_that_differs_is_name
     assert "second" in found.culprits[0].place
 
 
-class Settles(nn.Module):
-    """Gives other outputs once, after it has run twice."""
-
-    calls = 0
-
-    def forward(self, x):
-        type(self).calls += 1
-        return x + (self.calls == 3)
-
-
 def test_a_loaded_module_that_does_not_repeat_itself_is_not_judged():
+    calls = itertools.count(1)
+
+    class Settles(nn.Module):
+        def forward(self, x):
+            return x + (next(calls) == 3)  # the first two are of the saved module
+
     found = attribution_of(Settles)
     assert found.culprits == ()
     assert "of the loaded module differ from run to run" in found.reason
 
 
-class Missed(nn.Module):
-    """Works only in the module that was built first."""
-
-    first: ClassVar[list[int]] = []
-
-    def forward(self, x):
-        self.first.append(id(self))
-        if self.first[0] != id(self):
-            raise RuntimeError("no")
-        return x
-
-
 def test_a_loaded_module_that_raises_is_named_with_its_error():
-    found = attribution_of(lambda: nn.Sequential(nn.Linear(2, 2), Missed()))
+    first: list[int] = []
+
+    class OnlyTheFirst(nn.Module):
+        def forward(self, x):
+            first.append(id(self))
+            if id(self) != first[0]:
+                raise RuntimeError("no")
+            return x
+
+    found = attribution_of(lambda: nn.Sequential(nn.Linear(2, 2), OnlyTheFirst()))
     assert [(one.key, one.kind) for one in found.culprits] == [("Sequential", "unknown")]
     assert "forward of the loaded module raised RuntimeError: no" in found.culprits[0].place
 
