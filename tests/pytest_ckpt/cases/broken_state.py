@@ -222,7 +222,7 @@ class ExtraStateOfAnotherForm(nn.Module):
         self.block = self.Block()
 
 
-@faulty("not-loadable", key=("weight", "kernel"), inputs=X)
+@faulty("not-loadable", says='let state_dict() hold "kernel"', key=("weight", "kernel"), inputs=X)
 class RenamedOnSaveOnly(nn.Module):
     def __init__(self) -> None:
         super().__init__()
