@@ -102,7 +102,7 @@ def _is_evident(data: bytes, start: int, end: int) -> bool:
 def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:
     """Tell whether what is moved may be a tensor for certain: an attribute has to be assigned, or be known by name."""
     if isinstance(moved, ast.Attribute):
-        known = moved.attr in _TENSOR_KEYS or moved.attr == "timesteps" or moved.attr in outline.members
+        known = moved.attr in {*_TENSOR_KEYS, "timesteps", "data", "grad"} or moved.attr in outline.members
         return known or bool(outline.methods("register_buffer"))
     if isinstance(moved, ast.Call):
         return isinstance(moved.func, ast.Attribute) and moved.func.attr in _SHOWS.split("|")
@@ -349,6 +349,7 @@ class DiscardedTensorTo(Rule):
                 for name, weight in model.named_parameters():
                     if "norm" in name:
                         weight.to(torch.float32)
+                    weight.grad.cpu()
                 for entry in model.state_dict().values():
                     entry.cpu()
 
@@ -360,7 +361,7 @@ class DiscardedTensorTo(Rule):
                     model(batch)
             """,
             why="weights that a loop goes over, and entries of a batch",
-            lines=(7, 9, 14, 15),
+            lines=(7, 8, 10, 15, 16),
             fixed="""
             import torch
 
@@ -369,6 +370,7 @@ class DiscardedTensorTo(Rule):
                 for name, weight in model.named_parameters():
                     if "norm" in name:
                         weight.to(torch.float32)
+                    weight.grad = weight.grad.cpu()
                 for entry in model.state_dict().values():
                     entry.cpu()
 
@@ -637,6 +639,8 @@ class _Block:
         if isinstance(target, cst.Attribute):
             if target.attr.value == "timesteps":
                 return self._sets_timesteps(dotted(target.value))
+            if target.attr.value in {"data", "grad"} and isinstance(target.value, cst.Name):
+                return self.is_tensor(target.value, call)
             return target.attr.value in _TENSOR_KEYS or self._attributes.is_tensor(dotted(target) or "")
         return False
 

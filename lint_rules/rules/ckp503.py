@@ -34,7 +34,7 @@ _WRITTEN = re.compile(
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
 _STORED = re.compile(rb"\] = (" + _LAYER + rb")\(")
 #: What stands behind a name that is given a plain container, one that is given a layer, ...
-_CONTAINER = re.compile(rb"(?:\s*:[^=\n]*)?\s*=\s*(?:\[|\{|\(|list\(|dict\()")
+_CONTAINER = re.compile(rb"(?:\s*:[^=\n]*)?\s*=\s*(?:\[|\{|\(|list\(|dict\(|(?:collections\.)?OrderedDict\()")
 _MADE = re.compile(rb" = " + _LAYER + rb"\(")
 #: ... a class with a base, one that is handed to a container which registers, and the rest of a line.
 _SUBCLASS = re.compile(rb"\((?!object)")
@@ -118,6 +118,10 @@ def _is_kept(name: bytes, data: bytes) -> bool:
         _KEPT.search(data, data.rfind(b"\n", 0, start) + 1, start) and _END.match(data, start + len(name))
         for start in places(data, name)
     )
+
+
+#: What makes a plain container.
+_PLAIN = frozenset({"list", "dict", "tuple", "OrderedDict"})
 
 
 class UnregisteredSubmodules(Rule):
@@ -407,6 +411,23 @@ class UnregisteredSubmodules(Rule):
                     self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
                     super().__init__()
             """,
+        ),
+        Example(
+            """
+            from collections import OrderedDict
+
+            from torch import nn
+
+
+            class Experts(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.experts = OrderedDict()
+                    for number in range(3):
+                        self.experts[f"expert{number}"] = nn.Linear(2, 2)
+            """,
+            why="a dict that keeps its order",
+            lines=(11,),
         ),
     )
     valid = (
@@ -707,7 +728,7 @@ class _Filled:
 
 def _may_be_container(value: ast.expr) -> bool:
     if isinstance(value, ast.Call):
-        return isinstance(value.func, ast.Name) and value.func.id in {"list", "dict", "tuple"}
+        return last_name(value.func) in _PLAIN
     return isinstance(value, (ast.List, ast.Tuple, ast.Dict, ast.ListComp, ast.DictComp))
 
 
@@ -983,7 +1004,7 @@ def _is_plain(node: cst.BaseExpression) -> bool:
     from lint_rules.tree import dotted
 
     if isinstance(node, cst.Call):
-        return dotted(node.func) in {"list", "dict", "tuple"} and all(
+        return (dotted(node.func) or "").removeprefix("collections.") in _PLAIN and all(
             arg.keyword is not None
             or isinstance(arg.value, (cst.GeneratorExp, cst.List, cst.Tuple, cst.Dict, cst.ListComp))
             for arg in node.args
@@ -1050,7 +1071,7 @@ def _is_nested(value: cst.BaseExpression) -> bool:
 def _is_dict(call: cst.Call) -> bool:
     from lint_rules.tree import dotted
 
-    return dotted(call.func) == "dict"
+    return (dotted(call.func) or "").endswith(("dict", "Dict"))
 
 
 def _nn(context: Context, scope: Scope) -> tuple[str, tuple[str, ...]]:
