@@ -419,6 +419,12 @@ def test_entries_are_the_live_tensors_that_a_state_dict_carries():
     assert nonpersistent(module)["left_out"] is module.left_out
 
 
+def test_buffers_that_are_left_out_are_given_under_each_name():
+    module = nn.Module()
+    module.first = module.second = Everything()
+    assert set(nonpersistent(module)) == {"first.left_out", "second.left_out"}
+
+
 @pytest.mark.filterwarnings("ignore:Lazy modules")
 def test_uninitialized_until_the_first_forward():
     module = nn.Sequential(nn.LazyLinear(2), nn.LazyBatchNorm1d())
