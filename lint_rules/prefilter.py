@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _ESCAPED = re.compile(rb"\"source\": ?\[? ?\"[^\"]")
 
 
+#: Bytes beyond which only words are looked for: patterns take seconds then, and so much Python is not linted at all.
+_LARGE = 16_000_000
+
+
 def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """Choose the rules that could find anything in a source.
 
@@ -70,4 +74,6 @@ def _all_held(data: bytes, need: Iterable[Needle], seen: dict[Needle, bool]) -> 
 def _holds(data: bytes, token: Needle) -> bool:
     if isinstance(token, bytes):
         return token in data
+    if len(data) > _LARGE:
+        return True
     return token(data) if callable(token) else token.search(data) is not None

@@ -30,9 +30,11 @@ _BEFORE = 200  # bytes in front of a call in which what it is assigned to stands
 
 def _may_run_what_it_loads(data: bytes) -> bool:
     """Tell whether something that is loaded, or a part of it, may be called: torch.load may give a whole module."""
+    seen: set[bytes] = set()
     for found in _LOAD.finditer(data):
         bound = _BOUND.search(data[max(found.start() - _BEFORE, 0) : found.start()])
-        if bound is not None:
+        if bound is not None and bound[1] not in seen:
+            seen.add(bound[1])
             names = {bound[1], *re.findall(_TAKEN % bound[1], data[found.end() :])}
             if re.compile(_RUN % b"|".join(sorted(names))).search(data, found.end()) is not None:
                 return True

@@ -70,7 +70,7 @@ def _may_hide_modules(data: bytes) -> bool:
         and (written or _is_plain_there(target, data))
         and _may_be_module(name, data)
         and not _is_registered(target, data)
-        for target, name, written in _candidates(data)
+        for target, name, written in set(_candidates(data))
     )
 
 
