@@ -143,7 +143,7 @@ def attribute_outputs(  # noqa: PLR0913, PLR0917 -- the two sides, each at its p
     explanation = _explanation(_candidates(source, loaded, source_module, loaded_module, carried), search)
     if not explanation:
         return Attribution((search.unknown(place),))
-    derived, fresh = _derived(make), _fresh_attributes(make)
+    derived, fresh = _derived(make, {one.key for one in explanation}), _fresh_attributes(make)
     return Attribution(tuple(_culprit(one, place, derived, fresh) for one in explanation))
 
 
@@ -447,8 +447,8 @@ def _holds_values_of(tensor: Tensor, value: Any) -> bool:
         return False
 
 
-def _derived(make: Callable[[], nn.Module]) -> frozenset[str]:
-    """Name the attributes and non-persistent buffers that a constructor computes from the module's saved state."""
+def _derived(make: Callable[[], nn.Module], suspects: Collection[str]) -> frozenset[str]:
+    """Name those of the suspected attributes and buffers that a constructor computes from the module's saved state."""
     record = _Provenance()
     with record:
         module = make()
@@ -457,6 +457,9 @@ def _derived(make: Callable[[], nn.Module]) -> frozenset[str]:
     for path, one in reachable(module).items():
         buffers = {name: one._buffers.get(name) for name in one._non_persistent_buffers_set}  # noqa: SLF001 -- no public way
         for name, value in {**attributes(one), **buffers}.items():
+            key = ".".join(filter(None, (path, name)))
+            if key not in suspects:
+                continue
             if isinstance(value, torch.Tensor):
                 came_from = record.origins.get(storage_address(value), set())
             elif isinstance(value, float):
@@ -464,5 +467,5 @@ def _derived(make: Callable[[], nn.Module]) -> frozenset[str]:
             else:
                 came_from = record.origins_of(value)
             if came_from & state:
-                found.add(".".join(filter(None, (path, name))))
+                found.add(key)
     return frozenset(found)

@@ -100,13 +100,19 @@ def mixed_modes(source: nn.Module, loaded: nn.Module) -> tuple[Changed, ...]:
     if len({one.training for one in layers.values()}) <= 1:
         return ()
     changed = {one.key: one for one in changed_modes(ours, theirs)}
-    found: list[str] = []
-    for name in changed:
-        below = [layer for layer in layers if layer == name or layer.startswith(f"{name}.")]
-        outermost = not any(name.startswith(f"{outer}.") for outer in found)
-        if outermost and below and all(layer in changed for layer in below):
-            found.append(name)
-    return tuple(changed[name] for name in found)
+    holding = {above for layer in layers for above in _at_and_above(layer)}
+    mixed = {above for layer in layers if layer not in changed for above in _at_and_above(layer)}
+    found: dict[str, Changed] = {}
+    for name, one in changed.items():
+        if name in holding and name not in mixed and found.keys().isdisjoint(_at_and_above(name)):
+            found[name] = one
+    return tuple(found.values())
+
+
+def _at_and_above(name: str) -> list[str]:
+    """Give a submodule's name and those of the submodules that it is in: `a.b`, `a`."""
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
 
 
 def blamed(saved: Mapping[str, Any], content: Mapping[str, Any], target: nn.Module, error: str) -> tuple[Changed, ...]:
