@@ -53,7 +53,7 @@ class LoadStateDictPath(Rule):
     name = "load-state-dict-path"
     summary = "A path is passed to `load_state_dict`"
     needs = STATE_NEEDS
-    marks = frozenset({STATE_METHOD})
+    marks = frozenset({STATE_METHOD, "load"})
     follows = True
     invalid = (
         Example(
