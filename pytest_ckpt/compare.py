@@ -294,7 +294,7 @@ class _Equality:
         return self.of(bound_in(one), bound_in(other))
 
     def _states(self, one: Any, other: Any) -> bool:
-        return self._unknown if one is None or other is None else self.of(one, other)
+        return self._unknown if one is None and other is None else self.of(one, other)
 
 
 def bound_in(function: FunctionType) -> list[Any]:

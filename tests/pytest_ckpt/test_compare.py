@@ -565,6 +565,13 @@ def test_objects_with_slots_are_what_the_slots_hold():
     assert not equal(Slotted(1), Slotted(2))
 
 
+def test_an_object_that_holds_nothing_is_not_one_that_holds_something():
+    one, other = Opaque(1), Opaque(1)
+    del one.value
+    assert not equal(one, other)
+    assert not equal(other, one)
+
+
 def test_positions_of_generators_are_compared():
     assert equal(random.Random(1), random.Random(1), unknown=False)
     assert not equal(random.Random(1), random.Random(2))
