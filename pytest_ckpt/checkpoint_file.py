@@ -119,7 +119,7 @@ def bloat(content: Any) -> tuple[Changed, ...]:
     the file together show of a storage; a few kilobytes are not worth a word.
     """
     shown: dict[int, list[tuple[str, Tensor]]] = {}
-    for name, tensor in _leaves(content, ""):
+    for name, tensor in tensors_within(content):
         address = storage_address(tensor)
         if address:
             shown.setdefault(address, []).append((name, tensor))
@@ -133,15 +133,16 @@ def bloat(content: Any) -> tuple[Changed, ...]:
     return tuple(found)
 
 
-def _leaves(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def tensors_within(content: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Give the tensors in what a file holds, those in containers too, each by the key or position nearest to it."""
     if isinstance(content, torch.Tensor):
         yield prefix, content
     elif isinstance(content, Mapping):
         for key, value in content.items():
-            yield from _leaves(value, str(key))
+            yield from tensors_within(value, str(key))
     elif isinstance(content, (list, tuple)):
         for index, value in enumerate(content):
-            yield from _leaves(value, f"{prefix}[{index}]")
+            yield from tensors_within(value, f"{prefix}[{index}]")
 
 
 def unsafe_globals(path: Path) -> tuple[str, ...]:

@@ -17,12 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from pytest_ckpt import formats as _formats
 from pytest_ckpt import legs, places, promises, ranks, registry
 from pytest_ckpt.call import Call, Mode
-from pytest_ckpt.checkpoint_file import Excerpt, tensors
+from pytest_ckpt.checkpoint_file import Excerpt, tensors_within
 from pytest_ckpt.checks.device_location import DeviceLocation
 from pytest_ckpt.compare import differences
 from pytest_ckpt.elsewhere import Elsewhere, simulate
@@ -260,7 +258,7 @@ def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
     same tensors on the same device as before. A tag stands beside a storage whatever its size, so that of large entries
     the leading elements will do.
     """
-    if not any(isinstance(value, torch.Tensor) for value in trip.state.values()):
+    if not any(tensors_within(trip.state)):
         return (), f"the state_dict holds no tensor that could carry a {leg.saved_on} tag"
     written = _formats.get(leg.format)
     with temporary_folder() as folder:
@@ -270,8 +268,7 @@ def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
             written.write(excerpt, path)
         if not tagger.tagged:
             return (), f"torch.save wrote no {leg.saved_on} tag"
-        content = tensors(written.read(path, leg.loaded_on, excerpt.state_dict))
-        state = {name: value for name, value in tensors(excerpt.state_dict()).items() if name in content}
+        content = written.read(path, leg.loaded_on, excerpt.state_dict)
         return tuple(
             Finding(
                 "device-location",
@@ -282,7 +279,7 @@ def _tagged(leg: Leg, trip: Trip) -> tuple[tuple[Finding, ...], str]:
                 one.actual,
                 str(leg),
             )
-            for one in differences(state, content)
+            for one in differences(excerpt.state_dict(), content)
         ), ""
 
 
@@ -303,7 +300,7 @@ def _own_way(call: Call, leg: Leg, planned: Sequence[Leg]) -> str:
 def _not_judged(trip: Trip) -> str:
     if trip.unfit:
         return trip.unfit
-    if trip.leg.simulated and not any(isinstance(value, torch.Tensor) for value in trip.state.values()):
+    if trip.leg.simulated and not any(tensors_within(trip.state)):
         return f"the state_dict holds no tensor that could carry a {trip.leg.saved_on} tag"
     if trip.leg.simulated and not trip.tagged:
         return f"the file was not written by torch.save, so it carries no {trip.leg.saved_on} tag"

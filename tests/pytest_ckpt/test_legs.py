@@ -314,3 +314,36 @@ def test_an_entry_that_a_tag_changes_is_named(monkeypatch, key):
     monkeypatch.setattr(TorchZip, "read", other)
     (finding,) = check_module(Stack, torch.ones(1, 512)).findings
     assert (finding.category, finding.key, finding.leg) == ("device-location", key, "cuda->cpu torch_zip")
+
+
+class Listing(nn.Module):
+    """Its state holds tensors in a list, as that of a metric does."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = [torch.rand(2), torch.rand(3)]
+
+    def get_extra_state(self):
+        return self.kept
+
+    def set_extra_state(self, state):
+        self.kept = state
+
+    def forward(self, x):
+        return x + self.kept[0]
+
+
+@without_cuda
+def test_tensors_in_a_list_carry_a_tag_too(monkeypatch):
+    report = check_module(Listing, torch.ones(2))
+    assert {leg.leg: leg.status for leg in report.legs}["cuda->cpu torch_zip"] == "simulated"
+    read = TorchZip.read
+
+    def other(self, path, device, template):
+        content = read(self, path, device, template)
+        content["_extra_state"][0].add_(path.parent.name != "first")
+        return content
+
+    monkeypatch.setattr(TorchZip, "read", other)
+    (finding,) = check_module(Listing, torch.ones(2)).findings
+    assert (finding.key, finding.leg) == ("_extra_state", "cuda->cpu torch_zip")
