@@ -21,7 +21,10 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hold the whole suite, on each worker, to leaving no files, processes, taggers and settings behind."""
+    """Hold the whole suite, on each worker, to leaving no files, processes, taggers and settings behind.
+
+    Tests draw random numbers themselves, so that generators are looked at around each case: `tests.generators`.
+    """
     before, folder = tempfile.tempdir, tmp_path_factory.mktemp("left")
     tempfile.tempdir = str(folder)
     was = _settings()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -59,7 +59,7 @@ class Semantics(Check):
         return Case(
             lambda: _Net(eps=0.01),
             key="norm.eps",
-            arguments={"checkpoint": _OLD.state_dict(), "inputs": _INPUTS, "outputs": _OLD(_INPUTS)},
+            arguments=_old(),
             judge="check_compatibility",
         )
 
@@ -67,7 +67,7 @@ class Semantics(Check):
     def passing() -> Case:
         return Case(
             lambda: _Net(eps=1e-5),
-            arguments={"checkpoint": _OLD.state_dict(), "inputs": _INPUTS, "outputs": _OLD(_INPUTS)},
+            arguments=_old(),
             judge="check_compatibility",
         )
 
@@ -81,5 +81,6 @@ class _Net(nn.Module):
         return self.head(self.norm(x))  # type: ignore[no-any-return]
 
 
-_OLD = _Net(eps=1e-5).eval()
-_INPUTS = torch.linspace(-1.0, 1.0, 8).reshape(2, 4)
+def _old() -> dict[str, Any]:
+    module, inputs = _Net(eps=1e-5).eval(), torch.linspace(-1.0, 1.0, 8).reshape(2, 4)
+    return {"checkpoint": module.state_dict(), "inputs": inputs, "outputs": module(inputs)}

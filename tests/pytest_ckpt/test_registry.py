@@ -153,3 +153,19 @@ def test_names_are_known_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == [f"{len(registry.names())} {len(formats.names())}", "[]"]
+
+
+def test_the_first_round_trip_of_a_process_moves_no_generator():
+    program = """
+import torch
+from torch import nn
+import pytest_ckpt
+from tests.generators import unmoved
+
+with unmoved():
+    pytest_ckpt.check_module(lambda: nn.Linear(2, 2), torch.ones(1, 2)).raise_for_findings()
+    pytest_ckpt.check_strict(lambda: nn.Linear(2, 2)).raise_for_findings()
+    old = {"weight": torch.ones(2, 2), "bias": torch.ones(2)}
+    pytest_ckpt.check_compatibility(lambda: nn.Linear(2, 2), old).raise_for_findings()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

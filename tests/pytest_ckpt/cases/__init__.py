@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from pytest_ckpt import check_module
+from tests.generators import unmoved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,8 @@ class Case:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return check_module(self.make, **self.arguments)
+            with unmoved():
+                return check_module(self.make, **self.arguments)
         finally:
             torch.set_num_threads(threads)
 

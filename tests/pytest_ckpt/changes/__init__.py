@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_ckpt import check_compatibility
+from tests.generators import unmoved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,8 @@ class Change:
             with torch.no_grad():
                 inputs = self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)
                 given = {"inputs": self.inputs, "outputs": module(*inputs)}
-        return check_compatibility(new, state, **given, **self.arguments)
+        with unmoved():
+            return check_compatibility(new, state, **given, **self.arguments)
 
     def named(self, report: Report) -> list[Finding]:
         """Give the findings that name the culprit in a fitting category."""

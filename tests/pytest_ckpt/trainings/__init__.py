@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from pytest_ckpt import check_resume
+from tests.generators import unmoved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,8 @@ class Case:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return check_resume(self.make, **self.arguments)
+            with unmoved():
+                return check_resume(self.make, **self.arguments)
         finally:
             torch.set_num_threads(threads)
 
