@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,45 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from tests.real.training import train
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
 FULL = os.environ.get("SWEEP") == "full"
 NODES = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
 EDGES = torch.tensor([[0, 1, 2, 3, 4, 0], [1, 2, 3, 4, 0, 2]])
+LINK = ("node", "to", "node")
+GRAPH = {
+    "adj": torch.eye(5).roll(1, 0)[None], "batch": torch.tensor([0, 0, 0, 1, 1]), "edge_attr": torch.ones(6, 4),
+    "edge_index": EDGES, "edge_index_dict": {LINK: EDGES}, "edge_type": torch.arange(6) % 2,
+    "head_index": torch.arange(3), "hyperedge_index": EDGES, "index": torch.arange(5) // 2,
+    "mask": torch.tensor([True, False, True, True, False]), "msg": NODES.flip(0), "neg_edge_index": EDGES.flip(0),
+    "node_type": torch.arange(5) % 2, "normal": NODES[:, 1:], "pos": NODES[:, :3], "pos_edge_index": EDGES,
+    "pos_enc": NODES.flip(0), "rel_type": torch.arange(3) % 2, "tail_index": torch.arange(2, 5),
+    "type_vec": torch.arange(5) % 2, "x": NODES, "x_0": NODES.flip(0), "x_dict": {"node": NODES},
+    "xs": [NODES, NODES.flip(0)], "xs_dict": {"node": [NODES, NODES]}, "y": torch.arange(5) % 3, "z": NODES,
+}  # fmt: skip
+GRAPH_LAYERS = {
+    "K": 2, "aggr": "mean", "aggregators": ["mean", "max"], "aggrs": ["mean", "max"], "alpha": 0.5, "channels": 4,
+    "context_size": 2, "deg": torch.tensor([0, 4, 1]), "depth": 2, "dim": 4, "dim_emb": 8, "dim_pe_in": 4,
+    "dim_pe_out": 4, "edge_attr_emb_dim": 4, "edge_dim": 4, "edge_index": EDGES, "edge_type_emb_dim": 4,
+    "embedding_dim": 4, "filter_size": 2, "first_aggr": True, "gate_nn": partial(nn.LazyLinear, 1), "groups": 2,
+    "heads": 2, "hidden_channels": 8, "hidden_dim": 8, "in_channels": 4, "input_dim": 4, "k": 2, "kernel_size": 3,
+    "max_num_elements": 4, "metadata": (["node"], [LINK]), "mlp_f": partial(nn.LazyLinear, 4),
+    "mlp_g": partial(nn.LazyLinear, 4), "mlp_h": partial(nn.LazyLinear, 3), "mode": "cat",
+    "nn": partial(nn.LazyLinear, 4), "num_classes": 3, "num_clusters": 2, "num_edge_types": 2, "num_heads": 2,
+    "num_layers": 2, "num_node_types": 2, "num_nodes": 5, "num_relations": 2, "num_timesteps": 2, "num_types": 2,
+    "out_channels": 8, "output_dim": 4, "patch_size": 2, "processing_steps": 2, "q": 0.5, "ratio": 0.5,
+    "scaler": "identity", "scalers": ["identity", "amplification"], "space_dimensions": 2, "types": ["node"],
+    "walk_length": 3,
+}  # fmt: skip
+METRICS = {
+    "beta": 1.0, "domain_mapping": None, "fs": 8000, "min_precision": 0.5, "min_recall": 0.5, "min_sensitivity": 0.5,
+    "min_specificity": 0.5, "num_classes": 3, "num_groups": 2, "num_labels": 3, "num_outputs": 1, "p": 2.0,
+    "task": "binary", "threshold": 0.5,
+}  # fmt: skip
 TINY = {
     "attention_hidden_size": 16, "d_ff": 24, "d_inner": 24, "d_kv": 4, "d_model": 16, "decoder_attention_heads": 4,
     "decoder_ffn_dim": 24, "decoder_layers": 1, "dim": 16, "embedding_size": 16, "emb_dim": 16, "encoder_ffn_dim": 24,
@@ -41,15 +75,39 @@ class Subject:
         make: Gives a fresh module.
         inputs: What forward takes.
         arguments: Further arguments of `check_module`.
+        alone: Whether its library gives it in each of its ways already.
     """
 
     name: str
     make: Callable[[], nn.Module]
     inputs: Any
     arguments: dict[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
     def __str__(self) -> str:
         return self.name
+
+
+def ways(subject: Subject) -> Iterator[Subject]:
+    """Give a module as it is and, in full, saved and loaded as users write it, and trained."""
+    yield subject
+    if not FULL or subject.alone:
+        return
+    own = {"save": _save, "load": partial(_load, make=subject.make)}
+    yield replace(subject, name=f"{subject.name}-file", arguments={**subject.arguments, **own})
+    if "prepare" not in subject.arguments and subject.inputs is not None:
+        trained = {"prepare": train(subject.inputs)}
+        yield replace(subject, name=f"{subject.name}-trained", arguments={**subject.arguments, **trained})
+
+
+def _save(module: nn.Module, path: Path) -> None:
+    torch.save({"epoch": 3, "model": module.state_dict()}, path)
+
+
+def _load(path: Path, make: Callable[[], nn.Module]) -> nn.Module:
+    module = make()
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    return module
 
 
 def torch_nn() -> Iterator[Subject]:
@@ -90,25 +148,50 @@ def _arguments(kind: type[nn.Module], args: Any, kwargs: Any) -> Any:
 
 
 def geometric() -> Iterator[Subject]:
-    """Give the layers of torch_geometric.nn that can be built from sizes and run on a graph of five nodes."""
+    """Give what torch_geometric.nn exports and what can be built and run on a graph of five nodes, by names alone."""
     import torch_geometric.nn as library
 
-    forms = [(4, 4), (4,), (), (4, 4, 2), (4, 2, 4), (4, 4, 2, 2)]
-    inputs = [(NODES, EDGES), (NODES,), (NODES, torch.zeros(5, dtype=torch.long))]
-    yield from islice(_found(library, nn.Module, [(form, {}) for form in forms], inputs), None if FULL else 40)
+    plain = {name: value for name, value in GRAPH.items() if name not in {"batch", "edge_attr", "edge_type", "mask"}}
+    inputs = [GRAPH, plain, {**plain, "x": NODES[None]}]
+    yield from islice(_named(_kinds([library], nn.Module), GRAPH_LAYERS, inputs), None if FULL else 40)
 
 
 def metrics() -> Iterator[Subject]:
-    """Give the metrics of torchmetrics, made persistent and updated, that take predictions and targets."""
+    """Give the metrics of torchmetrics, made persistent and updated."""
     import torchmetrics
 
+    names = "aggregation classification clustering nominal regression retrieval segmentation"  # the others download
+    parts = [importlib.import_module(f"torchmetrics.{name}") for name in names.split()]
+    kinds = _kinds([torchmetrics, *parts], torchmetrics.Metric)
+    for one in islice(_named(kinds, METRICS, _measured()), None if FULL else 40):
+        yield Subject(one.name, partial(_persistent, one.make), one.inputs, {"prepare": partial(_update, one.inputs)})
+
+
+def _measured() -> list[Any]:
+    """Give what metrics take: predictions and targets of several kinds."""
     generator = torch.Generator().manual_seed(0)
     scores, classes = torch.rand(8, generator=generator), torch.rand(8, 3, generator=generator).softmax(-1)
-    hits = torch.tensor([0, 1, 1, 0, 1, 0, 1, 1])
-    forms: list[Any] = [((), {}), ((), {"task": "binary"}), ((), {"task": "multiclass", "num_classes": 3})]
-    inputs = [(scores, hits), (scores, scores.flip(0)), (classes, hits + 1), (scores,)]
-    for one in islice(_found(torchmetrics, torchmetrics.Metric, forms, inputs), None if FULL else 40):
-        yield Subject(one.name, partial(_persistent, one.make), one.inputs, {"prepare": partial(_update, one.inputs)})
+    hits, labels = torch.tensor([0, 1, 1, 0, 1, 0, 1, 1]), torch.arange(8) % 3
+    images, masks = torch.rand(2, 3, 24, 24, generator=generator), torch.rand(2, 3, 8, 8, generator=generator) > 0.5
+    text, other = ["the cat is on the mat"], ["a cat lies on the mat"]
+    return [
+        (scores, hits),
+        (scores, scores.flip(0)),
+        (classes, labels),
+        (classes, classes.flip(0)),
+        (classes, classes.flip(0) > 0.4),
+        (labels, labels.flip(0)),
+        (scores, hits, labels),
+        (classes.log().view(2, 4, 3), labels.view(2, 4)),
+        (images[:1].clone(), images[1:].clone()),  # a metric that keeps a view keeps all of it
+        (masks.long(), masks.flip(0).long()),
+        (text, other),
+        (text, [other]),
+        (text, text, [other]),
+        (classes,),
+        (images,),
+        (scores,),
+    ]
 
 
 def _persistent(make: Callable[[], Any]) -> nn.Module:
@@ -122,20 +205,32 @@ def _update(inputs: Any, metric: Any) -> None:
     metric.update(*inputs)
 
 
-def _found(library: Any, base: Any, forms: list[Any], inputs: list[Any]) -> Iterator[Subject]:
-    """Give the classes of a library that can be built in one of the forms and run on one of the inputs."""
-    for name in sorted(dir(library)):
-        kind = getattr(library, name)
-        if inspect.isclass(kind) and issubclass(kind, base):
-            made = (
-                Subject(name, partial(_made, kind, args, words), given) for args, words in forms for given in inputs
-            )
-            yield from islice((one for one in made if _runs(one)), 1)
+def _kinds(libraries: Iterable[Any], base: Any) -> list[Any]:
+    """Give the classes of libraries, each once."""
+    found = (getattr(library, name) for library in libraries for name in sorted(dir(library)))
+    return list(dict.fromkeys(kind for kind in found if inspect.isclass(kind) and issubclass(kind, base)))
 
 
-def _made(kind: Any, args: Any, words: Any) -> nn.Module:
-    module: nn.Module = kind(*args, **words)
+def _named(kinds: Iterable[Any], sizes: Mapping[str, Any], inputs: Iterable[Any]) -> Iterator[Subject]:
+    """Give the classes that can be built from the usual names of sizes, and run on one of the inputs."""
+    for kind in kinds:
+        made = (Subject(kind.__name__, partial(_made, kind, sizes), _taken(kind, given)) for given in inputs)
+        yield from islice((one for one in made if _runs(one)), 1)
+
+
+def _made(kind: Any, sizes: Mapping[str, Any]) -> nn.Module:
+    words = inspect.signature(kind).parameters.items()
+    names = [name for name, one in words if one.default is one.empty or name == "num_classes"]
+    given = {name: sizes[name] for name in names if name in sizes}
+    module: nn.Module = kind(**{name: one() if callable(one) else one for name, one in given.items()})
     return module
+
+
+def _taken(kind: Any, given: Any) -> Any:
+    """Give what forward takes of the inputs, where these go by name."""
+    if not isinstance(given, dict):
+        return given
+    return {name: given[name] for name in inspect.signature(kind.forward).parameters if name in given}
 
 
 def _runs(subject: Subject) -> bool:
@@ -146,6 +241,13 @@ def _runs(subject: Subject) -> bool:
     except (Exception, SystemExit):  # noqa: BLE001 -- what cannot be built or run in this simple way is left out
         return False
     return True
+
+
+def lightning_modules() -> Iterator[Subject]:
+    """Give modules of Lightning, trained by a Trainer, in each of the ways in which they are saved and loaded."""
+    from tests.real import lightning_modules as library
+
+    yield from islice((Subject(*way, alone=True) for way in library.ways()), None if FULL else 8)
 
 
 def transformers_models() -> Iterator[Subject]:
