@@ -267,7 +267,8 @@ class _Equality:
         if isinstance(one, torch.Generator):
             return bits_equal(one.get_state(), other.get_state())
         if isinstance(one, dict):
-            return list(one) == list(other) and all(self.of(one[key], other[key]) for key in one)
+            values = zip(one.values(), other.values(), strict=False)
+            return self._of_keys(list(one), list(other)) and all(self.of(*pair) for pair in values)
         if isinstance(one, (list, tuple, deque)):
             return len(one) == len(other) and all(map(self.of, one, other))
         if isinstance(one, nn.Module):
@@ -282,6 +283,12 @@ class _Equality:
             except Exception:  # noqa: BLE001, S110 -- a foreign __eq__ may raise anything, a dataclass of tensors does
                 pass
         return self._states(state_of(one), state_of(other))
+
+    def _of_keys(self, ones: list[Any], others: list[Any]) -> bool:
+        """Compare the keys of two dicts in their order; an optimizer's state has tensors for keys."""
+        if not any(isinstance(key, torch.Tensor) for key in chain(ones, others)):
+            return ones == others
+        return len(ones) == len(others) and all(map(self.of, ones, others))
 
     def _of_functions(self, one: Any, other: Any) -> bool:
         if isinstance(one, partial):

@@ -668,3 +668,14 @@ def test_storages_are_those_that_hold_memory_of_their_own():
 )
 def test_describe(value, text):
     assert describe(value) == text
+
+
+def test_dicts_whose_keys_are_tensors():
+    def states(first=1.0, second=2.0, step=3):
+        return {torch.full((2,), first): {"step": 1}, torch.full((2,), second): {"step": step}}
+
+    assert equal(states(), states())
+    assert not equal(states(), states(second=4.0))
+    assert not equal(states(), states(step=5))
+    assert not equal(states(), dict(list(states().items())[:1]))
+    assert not equal(states(), {"a": {"step": 1}, "b": {"step": 3}})
