@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ class Semantics(Check):
         return Case(
             lambda: _Net(eps=0.01),
             key="norm.eps",
-            arguments=_old(),
+            arguments={"checkpoint": _old().state_dict(), "inputs": _INPUTS, "outputs": _old()(_INPUTS)},
             judge="check_compatibility",
         )
 
@@ -67,7 +68,7 @@ class Semantics(Check):
     def passing() -> Case:
         return Case(
             lambda: _Net(eps=1e-5),
-            arguments=_old(),
+            arguments={"checkpoint": _old().state_dict(), "inputs": _INPUTS, "outputs": _old()(_INPUTS)},
             judge="check_compatibility",
         )
 
@@ -81,6 +82,9 @@ class _Net(nn.Module):
         return self.head(self.norm(x))  # type: ignore[no-any-return]
 
 
-def _old() -> dict[str, Any]:
-    module, inputs = _Net(eps=1e-5).eval(), torch.linspace(-1.0, 1.0, 8).reshape(2, 4)
-    return {"checkpoint": module.state_dict(), "inputs": inputs, "outputs": module(inputs)}
+@cache
+def _old() -> _Net:
+    return _Net(eps=1e-5).eval()
+
+
+_INPUTS = torch.linspace(-1.0, 1.0, 8).reshape(2, 4)
