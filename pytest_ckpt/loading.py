@@ -327,6 +327,15 @@ def _outcome_of_reshaped(now: Tensor, expected: Tensor, given: Tensor, attempt: 
     return None if attempt.said else "kept"
 
 
+def unheard(put: Callable[..., object]) -> Callable[..., None]:
+    """Give a loader whose result counts for nothing, as where torch documents that it raises: `strict=True`."""
+
+    def load(*given: Any, **named: Any) -> None:
+        put(*given, **named)
+
+    return load
+
+
 def judged(
     module: nn.Module, carried: frozenset[str], allowed: Callable[[str], bool], *, buffers: bool = False
 ) -> dict[str, Tensor]:

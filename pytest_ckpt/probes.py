@@ -13,7 +13,7 @@ from torch import nn
 from pytest_ckpt import checkpoint_file, mismatches
 from pytest_ckpt.compare import describe, difference, differences, entries
 from pytest_ckpt.facts import loads_its_own_way, saves_its_own_way, unwrapped
-from pytest_ckpt.loading import FileLoader, Loader, StateLoader, beside, judged, lapses, listening
+from pytest_ckpt.loading import FileLoader, Loader, StateLoader, beside, judged, lapses, listening, unheard
 from pytest_ckpt.snapshot import Prints
 from pytest_ckpt.trip import Changed, Lapse, Trip
 
@@ -22,11 +22,10 @@ _PAGE = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>
 _POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1048576\n"
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from torch import Tensor
 
-    from pytest_ckpt.call import Call
     from pytest_ckpt.mismatches import Kind
 
 
@@ -104,7 +103,7 @@ def _loader(trip: Trip, path: Path) -> Loader | None:
         if load is not None:
             return FileLoader(path, load, trip.name_in_file)
         if loaded is not None and (trip.call.load_state is not None or loads_its_own_way(trip.bare)):
-            return StateLoader(trip.content, lambda: loaded, trip.call.put if _tells(trip) else _unheard(trip.call))
+            return StateLoader(trip.content, lambda: loaded, trip.call.put if _tells(trip) else unheard(trip.call.put))
     except Exception:  # noqa: BLE001 -- it worked once; without a usual there is no unusual
         return None
     return None  # torch's own load_state_dict, whose strictness is not the module's to answer for
@@ -114,13 +113,6 @@ def _tells(trip: Trip) -> bool:
     """Whether what loading returns counts as told: not so where torch documents that it raises, by `strict=True`."""
     parameters = inspect.signature(trip.bare.load_state_dict).parameters
     return trip.call.load_state is not None or "strict" not in parameters or not parameters["strict"].default
-
-
-def _unheard(call: Call) -> Callable[[nn.Module, Any], None]:
-    def put(module: nn.Module, state: Any) -> None:
-        call.put(module, state)
-
-    return put
 
 
 # ------------------------------------------------------------------------------------------------- the file afterwards

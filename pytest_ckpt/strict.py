@@ -24,7 +24,7 @@ from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.facts import blamed, unwrapped
 from pytest_ckpt.findings import Report, UsageError
 from pytest_ckpt.legs import Leg
-from pytest_ckpt.loading import FileLoader, StateLoader, UnreadableError, judged, lapses, outcome_for
+from pytest_ckpt.loading import FileLoader, StateLoader, UnreadableError, judged, lapses, outcome_for, unheard
 from pytest_ckpt.outputs import Runner, kept_randomness, where
 from pytest_ckpt.roundtrip import strings, temporary_folder
 from pytest_ckpt.strategies import key_mismatches, possible_kinds
@@ -226,7 +226,9 @@ def _ways(trip: Trip, path: Path, content: Any) -> Iterator[Any]:
         return
     for keywords in ({}, {"assign": True}) if assigning else ({},):
         for strict in (True, False):
-            yield partial(make, partial(put, strict=strict, **keywords)), strict, call.load_state is None
+            way = partial(put, strict=strict, **keywords)
+            documented = call.load_state is None
+            yield partial(make, unheard(way) if documented and strict else way), strict, documented
     if call.load_state is None and (call.allow_missing or call.allow_unexpected):
         yield partial(make, call.put), True, False
 
