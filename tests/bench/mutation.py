@@ -199,11 +199,16 @@ def mutants(path: Path) -> Iterator[Mutant]:
             text = mutate_code(source, operator, occurrence)
             mutated = dict(codes(compile(text, path, "exec")))
             changed = [key for key, code in mutated.items() if key in functions and code != functions[key]]
-            if not changed or not counts(changed[0][0]):
+            if not changed or not counts(changed[0][0]) or is_unlike(functions[changed[0]], mutated[changed[0]]):
                 continue
             lines = zip(source.splitlines(), text.splitlines(), strict=False)
             line = next(number for number, (was, now) in enumerate(lines, 1) if was != now)
             yield Mutant(changed[0][0], line, name, text.splitlines()[line - 1].strip(), mutated[changed[0]])
+
+
+def is_unlike(code: CodeType, other: CodeType) -> bool:
+    """Say whether a function cannot be given another code, because that takes other variables from around it."""
+    return code.co_freevars != other.co_freevars
 
 
 def chosen(possible: list[Mutant]) -> list[Mutant]:
