@@ -94,7 +94,7 @@ class Baseline:
         counts = {name: dict(sorted(codes.items())) for name, codes in sorted(self.counts.items())}
         text = json.dumps({"tool": _TOOL, "version": _VERSION, "files": counts}, indent=2, ensure_ascii=False)
         try:
-            files.write(self.path.resolve(), f"{text}\n".encode())
+            files.write(self.path.resolve(), f"{text}\n".encode(errors="backslashreplace"))
         except OSError as error:
             raise BaselineError(f"{self.path}: the baseline cannot be written ({error.strerror})") from None
 

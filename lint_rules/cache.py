@@ -112,7 +112,7 @@ def recalled(value: Any, job: Job) -> Report | None:
 
 def _packed(finding: Finding) -> list[Any]:
     fix = finding.fix
-    place = [finding.line, finding.column, finding.end_line, finding.end_column, finding.cell]
+    place = [finding.line, finding.column, finding.end_line, finding.end_column, finding.cell, finding.file_line]
     edits = fix and [[e.line, e.column, e.end_line, e.end_column, e.text] for e in fix.edits]
     return [finding.code, finding.name, finding.message, place, fix and [edits, fix.safe, fix.imports]]
 
@@ -120,12 +120,12 @@ def _packed(finding: Finding) -> list[Any]:
 def _unpacked(value: Any, path: str) -> Finding:
     from lint_rules.rule import Edit, Finding, Fix
 
-    code, name, message, (line, column, end_line, end_column, cell), packed = value
+    code, name, message, (line, column, end_line, end_column, cell, file_line), packed = value
     fix = None
     if packed is not None:
         edits, safe, imports = packed
         fix = Fix(tuple(Edit(*edit) for edit in edits), safe=safe, imports=tuple(imports))
-    return Finding(code, name, path, line, column, end_line, end_column, message, fix, cell)
+    return Finding(code, name, path, line, column, end_line, end_column, message, fix, cell, file_line)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 PYPROJECT = "pyproject.toml"
 _PROJECT_FILES = (PYPROJECT, "setup.py", "setup.cfg", ".git")
-TABLE = "tool.ckpt-lint"
+_TOOL = "ckpt-lint"
+TABLE = f"tool.{_TOOL}"
 
 #: What ruff leaves out by default, and why `ckpt-lint .` does not read a virtual environment.
 DEFAULT_EXCLUDE = (
@@ -204,12 +205,14 @@ class Resolver:
         return settings if settings.target_torch else replace(settings, target_torch=self._target(folder))
 
     def _own(self, folder: Path) -> Settings | None:
-        document = self._document(folder)
-        table: Any = document
-        for part in TABLE.split("."):
-            if not isinstance(table, dict) or part not in table:
-                return None
-            table = table[part]
+        tools = self._document(folder).get("tool")
+        if not isinstance(tools, dict):
+            return None
+        if misspelt := next((name for name in tools if _letters(name) == _letters(_TOOL) and name != _TOOL), None):
+            raise ConfigError(f"{folder / PYPROJECT}: nobody reads [tool.{misspelt}]: did you mean [{TABLE}]?")
+        if _TOOL not in tools:
+            return None
+        table = tools[_TOOL]
         if not isinstance(table, dict):
             raise ConfigError(f"{folder / PYPROJECT}: [{TABLE}] must be a table, and is {table!r}")
         return self._overrides.apply(from_table(table, folder / PYPROJECT))
@@ -268,6 +271,10 @@ def _nearest(key: str) -> str:
 
     near = difflib.get_close_matches(key.replace("_", "-"), _READERS, n=1, cutoff=0.5)
     return f'did you mean "{near[0]}"?' if near else f"the settings are {', '.join(_READERS)}"
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[-_.\s]", "", name).lower()
 
 
 class _WrongValueError(ValueError):

@@ -1,9 +1,10 @@
-"""Writing files at once or not at all, and showing what fixes have made of one as a diff."""
+"""Files: their names on one line, writing them at once or not at all, and what fixes have made of one as a diff."""
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lint_rules.checker import Report
+
+
+#: Characters that a file's name may hold and that break a line, or tell a terminal what to do.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def shown(path: str) -> str:
+    """Give a path as it is written on a line: what would break the line is escaped as in Python."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), path)
 
 
 def replace(path: Path, expected: bytes, data: bytes) -> None:
@@ -64,7 +74,7 @@ def _umask() -> int:
 def diff(report: Report) -> Iterator[str]:
     """Yield a unified diff of what fixing changes in a file, cell by cell for a notebook, without line ends."""
     for cell, before in report.before.items():
-        name = report.path if cell is None else f"{report.path}:cell {cell}"
+        name = shown(report.path) if cell is None else f"{shown(report.path)}:cell {cell}"
         yield from _unified(name, before, report.after[cell])
 
 

@@ -87,6 +87,7 @@ class Finding:
         message: Fault, consequence and remedy in one sentence or two.
         fix: The remedy as edits, where there is one.
         cell: The notebook cell, counted from 0 over code and prose cells alike; None outside notebooks.
+        file_line: Line of the notebook's file that holds the cell's line; None outside notebooks.
     """
 
     code: str
@@ -99,6 +100,7 @@ class Finding:
     message: str
     fix: Fix | None = None
     cell: int | None = None
+    file_line: int | None = None
 
     @property
     def url(self) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lint_rules.files import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,7 +23,7 @@ def paint(text: str, color_name: str, *, color: bool) -> str:
 def headline(finding: Finding, *, color: bool) -> str:
     """Write a finding on one line; `[*]` marks one that `--fix` remedies."""
     cell = "" if finding.cell is None else f"cell {finding.cell}:"
-    place = f"{finding.path}:{cell}{finding.line}:{finding.column}:"
+    place = f"{shown(finding.path)}:{cell}{finding.line}:{finding.column}:"
     mark = "[*] " if finding.fix and finding.fix.safe else ""
     code = paint(finding.code, "red", color=color)
     return f"{place} {code} {mark}{finding.name}: {finding.message}"

@@ -18,6 +18,9 @@ _BEFORE = 2
 _MOST = 6
 _TAB = 4
 
+#: What a terminal would obey is shown by its picture, which takes one column as well.
+_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
+
 
 def render(result: Result, *, color: bool) -> Iterator[str]:
     """Yield the findings with their source, and a summary."""
@@ -37,7 +40,7 @@ def _excerpt(finding: Finding, lines: list[str], *, color: bool) -> Iterator[str
     yield f"{'':{margin}} {bar}"
     for number in range(first, last + 1):
         text = lines[number - 1]
-        yield f"{paint(f'{number:>{margin}}', 'blue', color=color)} {bar} {text.expandtabs(_TAB)}".rstrip()
+        yield f"{paint(f'{number:>{margin}}', 'blue', color=color)} {bar} {_visible(text)}".rstrip()
         if number < finding.line:
             continue
         indent = len(text) - len(text.lstrip())
@@ -46,6 +49,10 @@ def _excerpt(finding: Finding, lines: list[str], *, color: bool) -> Iterator[str
         skipped, meant = _width(text, start), _width(text, max(end, start + 1))
         yield f"{'':{margin}} {bar} {' ' * skipped}{paint('^' * max(meant - skipped, 1), 'red', color=color)}"
     yield f"{'':{margin}} {bar}"
+
+
+def _visible(text: str) -> str:
+    return text.expandtabs(_TAB).translate(_PICTURES)
 
 
 def _width(text: str, end: int) -> int:

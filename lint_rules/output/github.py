@@ -33,13 +33,13 @@ def render(result: Result, *, color: bool) -> Iterator[str]:
 def _properties(finding: Finding) -> Iterator[tuple[str, str]]:
     """Yield what places an annotation.
 
-    Columns mean something only within one line, and a notebook's lines are no lines of its file: there, the cell and
-    the line stand in the message.
+    Columns mean something only within one line, and not at all in a notebook, whose file holds its lines as strings:
+    there, the cell and the line stand in the message.
     """
     yield "title", f"{finding.code} {finding.name}"
     yield "file", _from_workspace(finding.path)
-    if finding.cell is not None:
-        yield "line", "1"
+    if finding.file_line is not None:
+        yield "line", str(finding.file_line)
         return
     yield "line", str(finding.line)
     yield "endLine", str(finding.end_line)

@@ -1,7 +1,7 @@
 """SARIF 2.1.0, the format of OASIS for results of static analysis, which code scanning services read.
 
-A notebook's lines are no lines of its file, so a finding in a cell stands at the file's beginning, with the cell as its
-logical location, and its fix, which could not be said in lines of the file, is left out.
+A notebook's file holds its lines as strings, so a finding in a cell stands on the line of the file with that string.
+The cell is its logical location, and its fix, which is none of the file's text, is left out.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def _result(finding: Finding, index: int, report: Report, seen: Counter[str]) ->
 
 
 def _location(finding: Finding, lines: list[str]) -> dict[str, Any]:
-    region: dict[str, Any] = {"startLine": 1}
-    if finding.cell is None:
+    region: dict[str, Any] = {"startLine": finding.file_line}
+    if finding.file_line is None:
         region = _region(finding.line, finding.column, finding.end_line, finding.end_column)
     region["snippet"] = {"text": "".join(lines[finding.line - 1 : finding.end_line])}
     made: dict[str, Any] = {"physicalLocation": {"artifactLocation": _artifact(finding.path), "region": region}}
@@ -163,7 +163,7 @@ def _artifact(path: str) -> Mapping[str, str]:
     """Name a file: below the working directory relative to it, elsewhere by an address of its own."""
     absolute = Path(os.path.normpath(Path(path).absolute()))
     if absolute.is_relative_to(Path.cwd()):
-        return {"uri": quote(absolute.relative_to(Path.cwd()).as_posix()), "uriBaseId": _ROOT}
+        return {"uri": quote(os.fsencode(absolute.relative_to(Path.cwd()).as_posix())), "uriBaseId": _ROOT}
     return {"uri": absolute.as_uri()}
 
 
@@ -174,6 +174,7 @@ def _cell(finding: Finding) -> str:
 def _fingerprint(finding: Finding, lines: list[str], seen: Counter[str]) -> str:
     """Tell a finding from others by what moves with it: its rule, its file and the text of its lines."""
     text = "".join(line.strip() for line in lines[finding.line - 1 : finding.end_line])
-    digest = hashlib.blake2b(f"{finding.code}\n{finding.path}\n{text}".encode(), digest_size=8).hexdigest()
+    told = f"{finding.code}\n{finding.path}\n{text}".encode(errors="surrogateescape")
+    digest = hashlib.blake2b(told, digest_size=8).hexdigest()
     seen[digest] += 1
     return f"{digest}:{seen[digest]}"

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 #: Bytes in which the two lines that may declare an encoding are looked for.
 _COOKIE_REACH = 1000
 _NEWLINE = re.compile(r"\r\n|\r|\n")
+#: Byte order marks of encodings that no source may have; the one of UTF-32 begins with that of UTF-16.
+_WIDE = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 class UnreadableError(ValueError):
@@ -130,25 +137,31 @@ class Decoded:
         return self.bom + body.encode(self.encoding)
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes, *, declares: bool = True) -> Decoded:
     """Decode source as Python does: byte order mark, then the declared encoding, then UTF-8.
+
+    Args:
+        data: The content of a file.
+        declares: Whether its first lines may declare an encoding; what looks like that in a document is prose.
 
     Raises:
         UnreadableError: The bytes are not what they are declared to be, or include null bytes.
     """
     bom = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
     body = data[len(bom) :]
-    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UnreadableError("is UTF-16, which Python does not read; save it as UTF-8", 1)
+    if wide := next((name for mark, name in _WIDE.items() if body.startswith(mark)), None):
+        raise UnreadableError(f"is {wide}, which Python does not read; save it as UTF-8", 1)
     if b"\0" in body:
         raise UnreadableError(
             "holds a null byte, which no source may; repair or exclude it", _line(body, body.index(0))
         )
-    encoding = _declared(data) if b"coding" in body[:_COOKIE_REACH] else "utf-8"
+    encoding = _declared(data) if declares and b"coding" in body[:_COOKIE_REACH] else "utf-8"
     try:
         return Decoded(body.decode(encoding), encoding, bom)
     except UnicodeDecodeError as error:
-        advice = "save it as UTF-8, or declare its encoding in the first line: # -*- coding: ... -*-"
+        advice = "save it as UTF-8"
+        if declares:
+            advice += ", or declare its encoding in the first line: # -*- coding: ... -*-"
         fault = f"byte 0x{body[error.start]:02x} is not valid {encoding}"
         raise UnreadableError(f"{fault}; {advice}", _line(body, error.start)) from None
     except (LookupError, UnicodeError) as error:

@@ -25,7 +25,7 @@ class Document(Source):
     prelude: ClassVar = "import torch\nfrom torch import nn, optim\n"
 
     def __init__(self, data: bytes) -> None:
-        self._decoded = decode(data)
+        self._decoded = decode(data, declares=False)
         self._blocks = tuple(self._find(self._decoded.text.split("\n")))
         pieces = (Piece(at, "".join(f"{line.code}\n" for line in block)) for at, block in enumerate(self._blocks))
         self.pieces = tuple(piece for piece in pieces if syntax_error(piece.text) is None)

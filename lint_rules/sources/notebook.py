@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lint_rules.sources import places
 from lint_rules.sources.base import Piece, Source, UnreadableError, decode, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lint_rules.rule import Edit
+    from lint_rules.rule import Edit, Finding
     from lint_rules.sources.base import Decoded
 
 #: Cell magics whose body is Python that runs in the notebook; the cell of any other one is no Python.
@@ -57,6 +60,30 @@ class NotebookSource(Source):
             else:
                 pieces.append(Piece(number, plain, alone=_WRITTEN.match(text) is not None))
         self.pieces, self.problems = tuple(pieces), tuple(problems)
+
+    def locate(self, finding: Finding) -> Finding:
+        """Say which line of the file holds the cell's line."""
+        return replace(finding, file_line=self._file_line(finding.cell or 0, finding.line))
+
+    def _file_line(self, cell: int, line: int) -> int:
+        text = self._decoded.text
+        members = dict(places.inside(text, self._starts[cell]))
+        start, reached = 0, 1
+        for part, at in places.strings(text, members["source" if "source" in members else "input"]):
+            start = at
+            reached += _with_line_feeds(part).count("\n")
+            if reached > line:
+                break
+        return text.count("\n", 0, start) + 1
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """Where each cell begins in the text."""
+        text = self._decoded.text
+        sheets = [dict(places.inside(text, 0))]
+        if self._notebook.get("cells") is None:
+            sheets = [dict(places.inside(text, at)) for _, at in places.inside(text, sheets[0]["worksheets"])]
+        return tuple(at for sheet in sheets for _, at in places.inside(text, sheet["cells"]))
 
     def texts(self) -> Mapping[int | None, str]:
         """Give the code cells as the user wrote them."""
@@ -158,11 +185,12 @@ def _parse(data: bytes) -> tuple[Decoded, dict[str, Any]]:
         UnreadableError: It is no JSON, or no notebook.
     """
     try:
-        decoded = decode(data)
+        decoded = decode(data, declares=False)
         notebook = json.loads(decoded.text)
     except json.JSONDecodeError as error:
-        advice = "open it in Jupyter and save it again, or restore it"
-        raise UnreadableError(f"is no notebook: {error.msg} in its JSON; {advice}", error.lineno) from None
+        broken = f"its JSON is broken here ({error.msg}, column {error.colno}); repair or restore it"
+        fault = broken if data.strip() else "it is empty; delete or restore it"
+        raise UnreadableError(f"is no notebook: {fault}", error.lineno) from None
     except RecursionError:
         raise UnreadableError("is no notebook: its JSON is nested too deeply") from None
     if not isinstance(notebook, dict):
@@ -199,4 +227,8 @@ def _language(notebook: Mapping[str, Any]) -> str:
 def _source(cell: Mapping[str, Any]) -> str:
     source = cell.get("source", cell.get("input", ""))
     text = "".join(map(str, source)) if isinstance(source, list) else str(source)
+    return _with_line_feeds(text)
+
+
+def _with_line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lint_rules import files
 from lint_rules.sources.patterns import IgnoreFiles, patterns
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Problem:
     def __str__(self) -> str:
         cell = "" if self.cell is None else f":cell {self.cell}"
         line = "" if self.line is None else f":{self.line}"
-        return f"{self.path}{cell}{line}: {self.message}"
+        return f"{files.shown(self.path)}{cell}{line}: {self.message}"
 
 
 class Walk:
@@ -76,6 +77,9 @@ class Walk:
             ConfigError: A `pyproject.toml` on the way cannot be used.
         """
         for path in named:
+            if not path:
+                self.problems.append(Problem('""', "an empty path names no file; the working directory is ."))
+                continue
             absolute = Path(os.path.normpath(Path(path).absolute()))
             try:
                 is_folder = stat.S_ISDIR(absolute.stat().st_mode)

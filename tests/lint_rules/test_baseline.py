@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +119,15 @@ class TestBaseline:
         assert lint("--baseline", "known.json", "--statistics").stdout == ""
         assert lint("--baseline", "known.json", "--stdin-filename", "pkg/a.py", "-", stdin=FAULTY).exit_code == 0
         assert lint("--baseline", "known.json", "--stdin-filename", "pkg/a.py", "-", stdin=TWICE).exit_code == 1
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, every name of a file is text")
+    def test_a_name_that_is_no_text_can_be_written_down(self):
+        path = os.fsdecode(b"caf\xe9.py")
+        Path(path).write_text(FAULTY)
+
+        assert lint("--baseline", "known.json", "--update-baseline", path).exit_code == 0
+        assert lint("--baseline", "known.json", path).exit_code == 0
+        assert lint(path).exit_code == 1
 
     @pytest.mark.parametrize(
         ("content", "complaint"),

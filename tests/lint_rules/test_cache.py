@@ -71,6 +71,7 @@ def test_the_second_run_does_no_work_and_says_the_same(work):
     assert (second.exit_code, second.stdout, second.stderr) == (first.exit_code, first.stdout, first.stderr)
     assert "torch.load('a.pt')" in second.stdout
     assert lint("--no-cache").stdout == first.stdout
+    assert lint("--output-format", "github").stdout == lint("--output-format", "github", "--no-cache").stdout
 
 
 def test_only_what_changed_is_linted_again(work):

@@ -73,6 +73,8 @@ def test_json_stays_json_without_findings_and_files():
     ("name", "content", "complaint"),
     [
         ("bad.py", b"def f(:\n", "bad.py:1: not valid Python"),
+        ("bad\n.py", b"def f(:\n", "bad\\n.py:1: not valid Python"),
+        ("bad.md", b"# Vocoding: fast\n\xff\n", "bad.md:2: byte 0xff is not valid utf-8; save it as UTF-8\n"),
         ("bad.py", b"import torch\ntorch.load('a', 'cpu')\ndef f(:\n", "bad.py:3: not valid Python"),
         ("bad.py", b"print 'torch.load'\n", "bad.py:1: not valid Python"),
         ("bad.py", b"import torch\nx = '\xff'\n", "bad.py:2: byte 0xff is not valid utf-8"),
@@ -80,6 +82,7 @@ def test_json_stays_json_without_findings_and_files():
         ("bad.py", b"(" * 3000 + b")" * 3000, "bad.py"),
         ("bad.py", b"import torch; torch.load(" + b"-" * 20000 + b"1)", "bad.py"),
         ("bad.ipynb", b"{", "bad.ipynb:1: is no notebook"),
+        ("bad.ipynb", b'{"\xff": 1}', "bad.ipynb:1: byte 0xff is not valid utf-8; save it as UTF-8\n"),
         (
             "bad.ipynb",
             b'{"cells": [{"cell_type": "code", "source": "torch.load(("}]}',
@@ -119,6 +122,22 @@ def test_a_file_that_cannot_be_opened_is_one_line(monkeypatch):
         "error: missing.py: there is no such file or folder; check the spelling",
     ]
     assert "a.py:3:9: CKP301" in made.stdout
+
+
+def test_a_document_declares_no_encoding():
+    Path("a.md").write_text("# Vocoding: fast\n\n```python\nstate = torch.load('a.pt', 'cpu')\n```\n")
+
+    assert [record["line"] for record in found("a.md")] == [4]
+
+
+def test_an_empty_path_is_not_the_working_directory():
+    Path("a.py").write_text(FAULTY)
+
+    made = lint("")
+
+    assert made.exit_code == 2
+    assert made.stderr == 'error: "": an empty path names no file; the working directory is .\n'
+    assert made.stdout == "No findings in 0 files.\n"
 
 
 @pytest.mark.parametrize("name", ["big.py", "big.md", "big.ipynb"])

@@ -91,6 +91,15 @@ def test_broken_toml_with_the_table_is_reported(tmp_path):
     assert str(pyproject) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["ckpt_lint", "CKPT-lint", "ckptlint"])
+def test_a_misspelt_table_is_reported(tmp_path, name):
+    (tmp_path / "pyproject.toml").write_text(f'[tool.{name}]\nselect = ["CKP1"]\n')
+
+    with pytest.raises(ConfigError) as caught:
+        Resolver().settings(tmp_path)
+    assert f"nobody reads [tool.{name}]: did you mean [tool.ckpt-lint]?" in str(caught.value)
+
+
 def test_a_table_that_is_none_is_reported(tmp_path):
     (tmp_path / "pyproject.toml").write_text("tool.ckpt-lint = 3\n")
 

@@ -83,6 +83,19 @@ def test_full_cuts_a_very_long_finding():
     assert "line7" not in shown
 
 
+def test_full_shows_controls_that_a_terminal_would_obey_as_pictures():
+    shown = rendered("full", result("\x0cx = '\x1b[31m' + torch.load(p)\n", finding(1, 16, 29)))
+
+    assert "1 | ␌x = '␛[31m' + torch.load(p)\n  |                ^^^^^^^^^^^^^\n" in shown
+
+
+@pytest.mark.parametrize("name", ["concise", "full"])
+def test_a_path_stays_on_its_line(name):
+    shown = rendered(name, result("x\n", finding(path="a\nb\x1b.py")))
+
+    assert shown.startswith("a\\nb\\x1b.py:1:1: CKP301 ")
+
+
 @pytest.mark.parametrize(
     ("line", "column", "width", "carets"),
     [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,26 @@ class TestGithub:
 
         assert "file=n.ipynb,line=1::n.ipynb:cell 1:4:1: CKP101" in first
 
+    @pytest.mark.parametrize("indent", [None, 1])
+    @pytest.mark.parametrize("key", ["source", "input"])
+    @pytest.mark.parametrize(
+        "source", [SCRIPT, SCRIPT.splitlines(keepends=True), SCRIPT.partition("\n\n")], ids=["text", "lines", "parts"]
+    )
+    def test_a_cell_has_the_line_of_the_file_that_holds_its_line(self, indent, key, source):
+        cells = [
+            {"cell_type": "markdown", "source": ["# [Load]\n", '"{']},
+            {"cell_type": "code", "outputs": [{"text": source}], "metadata": {}, key: source},
+        ]
+        sheets = {"cells": cells} if key == "source" else {"worksheets": [{"cells": []}, {"cells": cells}]}
+        text = json.dumps({"metadata": {"cells": [1]}} | sheets, indent=indent)
+        Path("n.ipynb").write_bytes(text.replace("\n", "\r\n").encode())
+
+        commands = lint("github", "n.ipynb", "--select", "CKP101")[1].splitlines()
+
+        for command, call in zip(commands, ('load_state_dict(\\"a.pt', "load_state_dict(\\n"), strict=True):
+            line = text.count("\n", 0, text.rindex(call)) + 1
+            assert f"file=n.ipynb,line={line}::" in command
+
 
 @pytest.fixture(scope="module")
 def sarif_schema():
@@ -166,11 +188,23 @@ class TestSarif:
         assert [record["line"] for record in left] == [6]
         assert path.read_text(encoding="utf-8").startswith("from torch import nn\nimport torch\n")
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, every name of a file is text")
+    def test_a_name_that_is_no_text_is_an_address_all_the_same(self):
+        path = os.fsdecode(b"caf\xe9.py")
+        Path("a b/sö,:%.py").rename(path)
+
+        first = self.log(path)["results"][0]
+
+        assert first["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "caf%E9.py"
+
     def test_a_cell_is_a_logical_location(self):
+        text = json.dumps(NOTEBOOK, indent=1)
+        Path("n.ipynb").write_text(text)
         first = self.log("n.ipynb")["results"][0]
 
         (location,) = first["locations"]
-        assert location["physicalLocation"]["region"]["startLine"] == 1
+        line = next(number for number, line in enumerate(text.splitlines(), 1) if "a.pt" in line)
+        assert location["physicalLocation"]["region"]["startLine"] == line > 10
         assert location["physicalLocation"]["region"]["snippet"]["text"] == 'model.load_state_dict("a.pt")\n'
         assert location["logicalLocations"][0]["name"] == "cell 1"
         assert location["properties"] == {"cell": 1, "line": 4, "column": 1}

@@ -54,6 +54,8 @@ class TestEncodings:
             (codecs.BOM_UTF8 + b"# coding: latin-1\n", "encoding problem", 1),
             (b"x\n\0\n", "null byte", 2),
             ("x = 1\n".encode("utf-16"), "is UTF-16", 1),
+            ("x = 1\n".encode("utf-32"), "is UTF-32", 1),
+            (codecs.BOM_UTF32_BE + "x = 1\n".encode("utf-32-be"), "is UTF-32", 1),
         ],
     )
     def test_what_cannot_be_decoded_is_said_with_its_line(self, data, message, line):
@@ -169,8 +171,8 @@ class TestNotebooks:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("", "is no notebook: Expecting value in its JSON"),
-            ('{"cells": [', "in its JSON; open it in Jupyter"),
+            ("", "is no notebook: it is empty; delete or restore it"),
+            ('{"cells": [', "its JSON is broken here (Expecting value, column 12); repair or restore it"),
             ("[]", "its JSON is a list"),
             ("{}", "has no list of cells"),
             ('{"cells": {}}', "has no list of cells"),
