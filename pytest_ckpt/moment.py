@@ -58,11 +58,12 @@ def marks(module: nn.Module) -> dict[tuple[str, str], tuple[int, ...]]:
     for path, one in module.named_modules():
         held = {**attributes(one), **{name: one._buffers[name] for name in one._non_persistent_buffers_set}}  # noqa: SLF001 -- no public way
         for name, value in held.items():
-            found[path, name] = (id(value), *_contents(value))
+            found[path, name] = (id(value), *contents(value))
     return found
 
 
-def _contents(value: Any) -> tuple[int, ...]:
+def contents(value: Any) -> tuple[int, ...]:
+    """Give a mark of what a tensor or container holds, which differs if it is written to; empty for other values."""
     if isinstance(value, torch.Tensor):
         return (value._version,) if not value.is_inference() else ()  # noqa: SLF001 -- counts in-place changes
     if isinstance(value, dict):

@@ -14,6 +14,7 @@ import pickle
 import select
 import subprocess
 import sys
+from collections import deque
 from contextlib import suppress
 from functools import cache
 from types import FunctionType
@@ -30,14 +31,14 @@ _MOST_BYTES = 2**26
 
 @cache
 def values(module: str) -> Mapping[str, Any]:
-    """Give the tensors and arrays that a Python module and its classes hold in a new process, once it is imported.
+    """Give what the variables of a Python module, its classes and its functions hold in a new process after the import.
 
     Args:
         module: Its name, by which it is imported here too.
 
     Returns:
-        Values by dotted path, `TABLE` or `Net.table`, containers of tensors included; none where the module cannot be
-        imported, or where the system cannot fork.
+        Values by dotted path, `TABLE` or `Net.table`: tensors, arrays, containers of such, and what `is_empty`; for
+        every other one an ellipsis. Nothing where the module cannot be imported, or where the system cannot fork.
     """
     known = sys.modules.get(module)
     file = getattr(known, "__file__", None)
@@ -75,6 +76,11 @@ def holds_tensor(value: Any) -> bool:
     """Whether a value is a tensor or an array, or a container of such."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
     return any({"torch", "numpy"} & {kind.__module__ for kind in type(item).__mro__} for item in items)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value is None or a container without items."""
+    return value is None or (isinstance(value, (dict, list, tuple, set, deque)) and not value)
 
 
 class _Server:
@@ -205,7 +211,8 @@ def _of_module(question: Mapping[str, Any]) -> dict[str, Any]:
     for one in [one for one in found.values() if isinstance(one, (type, FunctionType))]:
         if one.__module__ == module.__name__:
             found.update({f"{one.__qualname__}.{name}": value for name, value in vars(one).items()})
-    return {path: value for path, value in found.items() if holds_tensor(value) and can_be_sent(value)}
+    told = {path for path, value in found.items() if is_empty(value) or holds_tensor(value)}
+    return {path: value if path in told and can_be_sent(value) else ... for path, value in found.items()}
 
 
 def can_be_sent(value: Any) -> bool:

@@ -23,11 +23,11 @@ from pytest_ckpt import spare
 from pytest_ckpt.attribution import smallest
 from pytest_ckpt.compare import describe, equal
 from pytest_ckpt.copying import Copier
-from pytest_ckpt.moment import Moment, modules_within, reachable
+from pytest_ckpt.moment import Moment, contents, modules_within, reachable
 from pytest_ckpt.outputs import first_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
@@ -111,7 +111,7 @@ class _Held:
     """What a place held at one time."""
 
     def __init__(self, place: Place, value: Any, known: Collection[int] = ()) -> None:
-        self._place, self._value = place, value
+        self._place, self._value, self._mark = place, value, (id(value), *contents(value))
         self._copier = Copier()
         self.copy = value if value is _ABSENT else self._copier.copy(value)
         self._moments = [Moment(one) for one in modules_within(value) if id(one) not in known]
@@ -125,6 +125,15 @@ class _Held:
     def same(self, other: _Held) -> bool:
         ours, theirs = ([moment.tensors for moment in one._moments] for one in (self, other))  # noqa: SLF001 -- of one class
         return equal(self.copy, other.copy) and equal(ours, theirs)
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether modules are in it that are no part of the one that is looked at."""
+        return bool(self._moments)
+
+    def untouched(self, other: _Held) -> bool:
+        """Whether nobody has written to the place between two times, not even the same values anew."""
+        return self._mark == other._mark and self.same(other)
 
 
 class Surroundings:
@@ -156,6 +165,8 @@ class Surroundings:
             place: _Held(place, imported[place]) if place in imported else before.get(place) or _Held(place, _ABSENT)
             for place in places
         }
+        emptied = [place for place, value in imported.items() if _is_empty(value)]
+        filled = [place for place in emptied if before[place].untouched(now[place])]
         caches = [place for place in places if _is_cache(place.get())]
         start.update((place, _Held(place, _emptied(place.get()))) for place in caches)
         changed = [place for place in places if not start[place].same(now[place])]
@@ -175,6 +186,12 @@ class Surroundings:
             reference = outputs(changed)
             if isinstance(reference, str):
                 return ()
+
+            if filled:  # before the module was built: that counts where its own code would have filled it
+                outputs(())
+                for place in [place for place in filled if _is_empty(place.get())]:
+                    now[place].restore()
+                    changed.remove(place)
 
             def explains(kept: Sequence[Place]) -> bool:
                 return first_difference(reference, outputs(kept)) is None
@@ -207,17 +224,21 @@ def _emptied(cached: Any) -> Any:
     return lru_cache(**cached.cache_parameters())(cached.__wrapped__)
 
 
-def _imported(places: Collection[Place]) -> dict[Place, Any]:
-    """Give what a new process has in those places that hold tensors and whose module it can import."""
+def _imported(before: Mapping[Place, _Held]) -> dict[Place, Any]:
+    """Give what a new process has in those places that hold tensors or modules and whose module it can import."""
     found = {}
-    for place in places:
-        if isinstance(place.owner, CellType) or not spare.holds_tensor(place.get()):
+    for place, held in before.items():
+        if isinstance(place.owner, CellType) or not (spare.holds_tensor(place.get()) or held.has_modules):
             continue
         home = place.owner.__name__ if isinstance(place.owner, ModuleType) else place.owner.__module__
         values = spare.values(home)
-        if dotted(place) in values:
-            found[place] = values[dotted(place)]
+        if values and (there := values.get(dotted(place), _ABSENT)) is not ...:
+            found[place] = there
     return found
+
+
+def _is_empty(value: Any) -> bool:
+    return value is _ABSENT or spare.is_empty(value)
 
 
 def dotted(place: Place) -> str:

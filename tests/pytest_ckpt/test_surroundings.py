@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,10 @@ STEPS = 0
 TEACHER = nn.Linear(3, 3)
 CACHE: dict[int, torch.Tensor] = {}
 CALLS: Counter[str] = Counter()
+DRAWN: dict[int, torch.Tensor] = {}
+PROJECTION: nn.Module | None = None
+GIVEN: dict[str, torch.Tensor] = {}
+HEAD: Any = None
 
 
 class Settings:
@@ -170,6 +175,100 @@ def test_a_variable_of_a_closure_is_named_although_nothing_can_import_it():
     assert [(one.category, one.key) for one in report.findings] == [("unsaved-state", "offsets")], report.text()
 
 
+class DrawnWhenNeeded(Base):
+    def forward(self, x):
+        if x.shape[-1] not in DRAWN:
+            DRAWN[x.shape[-1]] = torch.randn(x.shape[-1])
+        return self.linear(x) + DRAWN[x.shape[-1]]
+
+
+class BuiltWhenNeeded(Base):
+    def forward(self, x):
+        global PROJECTION  # noqa: PLW0603 -- the fault
+        if PROJECTION is None:
+            PROJECTION = nn.Linear(3, 3)
+        return PROJECTION(self.linear(x))
+
+
+class OnAFunction(Base):
+    def forward(self, x):
+        return shifted(self.linear(x))
+
+
+def shifted(x):
+    if not hasattr(shifted, "offset"):
+        shifted.offset = torch.rand(3)  # type: ignore[attr-defined]
+    return x + shifted.offset  # type: ignore[attr-defined]
+
+
+class GivenAndDrawn(DrawnWhenNeeded):
+    def forward(self, x):
+        return super().forward(x) * GIVEN["scale"]
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (GlobalDict, "OFFSETS"),
+        (DrawnWhenNeeded, "DRAWN"),
+        (BuiltWhenNeeded, "PROJECTION"),
+        (OnAFunction, "shifted.offset"),
+        (GivenAndDrawn, "DRAWN"),
+    ],
+)
+def test_a_variable_that_an_earlier_use_has_filled_is_named(make, key, monkeypatch):
+    monkeypatch.setitem(GIVEN, "scale", torch.ones(3))
+    with torch.random.fork_rng():
+        used_before = make()
+        used_before.fit()
+        used_before(X)
+    report = check_module(make, X, prepare=make.fit)
+    assert [(one.category, one.key) for one in report.findings] == [("unsaved-state", key)], report.text()
+
+
+class Given(Base):
+    def forward(self, x):
+        return self.linear(x) * GIVEN.get("scale", 1.0)
+
+
+class GivenAndNeeded(Base):
+    def forward(self, x):
+        return self.linear(x) * GIVEN["scale"]
+
+
+class GivenToAFunction(Base):
+    def forward(self, x):
+        return scaled(self.linear(x))
+
+
+def scaled(x):
+    return x * getattr(scaled, "scale", 1.0)
+
+
+@pytest.mark.parametrize("make", [Given, GivenAndNeeded, GivenToAFunction])
+def test_a_variable_that_was_filled_by_hand_is_not_accused(make, monkeypatch):
+    monkeypatch.setitem(GIVEN, "scale", torch.full((3,), 2.0))
+    monkeypatch.setattr(scaled, "scale", torch.full((3,), 2.0), raising=False)
+    report = check_module(make, X)
+    assert report.ok, report.text()
+    assert torch.equal(GIVEN["scale"], torch.full((3,), 2.0))
+
+
+class GivenAndTrained(Base):
+    def fit(self):
+        with torch.no_grad():
+            HEAD.weight.add_(1)
+
+    def forward(self, x):
+        return self.linear(x) if HEAD is None else HEAD(self.linear(x))
+
+
+def test_a_module_that_was_given_by_hand_and_trained_since_is_named(monkeypatch):
+    monkeypatch.setitem(globals(), "HEAD", nn.Linear(3, 3))
+    report = check_module(GivenAndTrained, X, prepare=GivenAndTrained.fit)
+    assert [(one.category, one.key) for one in report.findings] == [("unsaved-state", "HEAD")], report.text()
+
+
 class Constant(Base):
     def forward(self, x):
         return self.linear(x) + CONSTANT
@@ -251,7 +350,7 @@ def test_one_process_answers_for_a_whole_run():
     values = spare.values(__name__)
     assert not torch.equal(values["DRAWN_BY_THE_IMPORT"], DRAWN_BY_THE_IMPORT)
     assert torch.equal(values["CONSTANT"], CONSTANT)
-    assert "OFFSETS" not in values
+    assert (values["OFFSETS"], values["PROJECTION"], values["Base.scale"]) == ({}, None, ...)
     assert spare.values("tests.no_such_module") == {}
     assert spare._server() is spare._server()
 
