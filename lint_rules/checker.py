@@ -68,6 +68,7 @@ class Report:
         fixed: The findings that were fixed, or silenced by a comment that was added.
         before: The text by cell, None for all of a file that has none; empty where there was nothing to report.
         after: The same after fixing.
+        read: The content, if fixing changed it.
         data: The new content, if fixing changed it.
     """
 
@@ -77,6 +78,7 @@ class Report:
     fixed: tuple[Finding, ...] = ()
     before: Mapping[int | None, str] = field(default_factory=dict)
     after: Mapping[int | None, str] = field(default_factory=dict)
+    read: bytes = b""
     data: bytes | None = None
 
 
@@ -149,6 +151,7 @@ def _check(job: Job) -> Report:
         fixed=tuple(fixed),
         before=before,
         after=source.texts() if before else {},
+        read=b"" if data is None else job.data,
         data=data,
     )
 

@@ -208,7 +208,7 @@ def _show_diff(result: Result) -> int:
 
     for report in result.reports:
         for line in diff(report):
-            click.echo(line)
+            click.echo(line, nl=False)
     if result.fixed:
         verb = "silence" if result.verb == "Silenced" else "fix"
         click.echo(f"Would {verb} {len(result.fixed)} finding{'' if len(result.fixed) == 1 else 's'}.", err=True)

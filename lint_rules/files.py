@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import re
 import shutil
@@ -71,16 +72,23 @@ def _umask() -> int:
     return mask
 
 
-def diff(report: Report) -> Iterator[str]:
-    """Yield a unified diff of what fixing changes in a file, cell by cell for a notebook, without line ends."""
+def diff(report: Report) -> Iterator[bytes]:
+    """Yield the lines of a unified diff of what fixing changes in a file: a patch of its bytes, that `patch` can apply.
+
+    A notebook's is for reading only, cell by cell: its lines are none of the file.
+    """
+    if report.data is None:
+        return
+    if None in report.before:
+        yield from _unified(shown(report.path), report.read, report.data)
+        return
     for cell, before in report.before.items():
-        name = shown(report.path) if cell is None else f"{shown(report.path)}:cell {cell}"
-        yield from _unified(name, before, report.after[cell])
+        texts = (text.encode(errors="backslashreplace") for text in (before, report.after[cell]))
+        yield from _unified(f"{shown(report.path)}:cell {cell}", *texts)
 
 
-def _unified(name: str, before: str, after: str) -> Iterator[str]:
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    for line in difflib.unified_diff(old, new, name, name):
-        yield line.rstrip("\n")
-        if not line.endswith("\n"):
-            yield "\\ No newline at end of file"
+def _unified(name: str, before: bytes, after: bytes) -> Iterator[bytes]:
+    named = os.fsencode(f"{name}\t" if " " in name else name)
+    old, new = (io.BytesIO(each).readlines() for each in (before, after))
+    for line in difflib.diff_bytes(difflib.unified_diff, old, new, named, named):
+        yield line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"

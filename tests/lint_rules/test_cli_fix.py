@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import json
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,15 @@ model.load_state_dict("a.pt")  # the weights
 state = torch.load("b.pt", "cpu")
 """
 SAFELY_FIXED = FAULTY.replace('"a.pt"', 'torch.load("a.pt", map_location="cpu", weights_only=True)')
+ODD = {
+    "crlf": FAULTY.replace("\n", "\r\n").encode(),
+    "cr": FAULTY.replace("\n", "\r").encode(),
+    "bom": codecs.BOM_UTF8 + FAULTY.encode(),
+    "latin-1": ("# coding: latin-1\n" + FAULTY.replace("the weights", "les poids, été")).encode("latin-1"),
+    "mixed": FAULTY.replace("\n", "\r\n", 3).encode(),
+    "no-final-newline": FAULTY.rstrip("\n").encode(),
+    "odd-characters": FAULTY.replace("the weights", "\x0c 权重 \u2028").encode(),
+}
 FIXED = SAFELY_FIXED.replace('"b.pt", "cpu"', '"b.pt", "cpu", weights_only=True')
 
 
@@ -99,18 +110,7 @@ def test_a_missing_import_is_added_once():
     assert Path("a.py").read_text().count("import torch\n") == 1
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        FAULTY.replace("\n", "\r\n").encode(),
-        codecs.BOM_UTF8 + FAULTY.encode(),
-        ("# coding: latin-1\n" + FAULTY.replace("the weights", "les poids, été")).encode("latin-1"),
-        FAULTY.replace("\n", "\r\n", 3).encode(),
-        FAULTY.rstrip("\n").encode(),
-        FAULTY.replace("the weights", "\x0c 权重 \u2028").encode(),
-    ],
-    ids=["crlf", "bom", "latin-1", "mixed", "no-final-newline", "odd-characters"],
-)
+@pytest.mark.parametrize("data", ODD.values(), ids=ODD)
 def test_bytes_that_no_fix_concerns_stay(data):
     Path("a.py").write_bytes(data)
 
@@ -179,6 +179,22 @@ def test_a_diff_is_shown_and_nothing_is_written():
     assert made.stdout.splitlines()[:3] == ["--- a.py", "+++ a.py", "@@ -2,5 +2,5 @@"]
     assert '-model.load_state_dict("a.pt")  # the weights' in made.stdout.splitlines()
     assert len(lint("--diff", "--unsafe-fixes").stdout) > len(made.stdout)
+
+
+def test_a_diff_is_a_patch_that_gives_what_fixing_gives():
+    Path("a b").mkdir()
+    Path("a b/a.md").write_text(f"```python\n{FAULTY}```\n")
+    for name, data in ODD.items():
+        Path(f"a b/{name}.py").write_bytes(data)
+    shutil.copytree("a b", "fixed/a b")
+    patch = lint("--diff", "--unsafe-fixes", "a b").stdout_bytes
+
+    assert b"+++ a b/a.md\t\n" in patch  # the tab is how patch tells a name with a space
+    subprocess.run(["git", "apply", "-p0", "--whitespace=nowarn"], input=patch, check=True)
+
+    lint("--fix", "--unsafe-fixes", "fixed")
+    for path in Path("a b").iterdir():
+        assert path.read_bytes() == ("fixed" / path).read_bytes() != ODD.get(path.stem)
 
 
 def test_a_diff_writes_nothing_even_with_fix():
