@@ -14,7 +14,7 @@ from unittest import mock
 
 import hypothesis
 import torch
-from hypothesis import HealthCheck, Verbosity, configuration, given
+from hypothesis import HealthCheck, Phase, Verbosity, configuration, given
 from hypothesis import strategies as st
 
 from pytest_ckpt import checkpoint_file, mismatches, registry
@@ -301,7 +301,9 @@ class _Trial:
                 found.append(lapse)
                 raise _UnsaidError
 
-        test = hypothesis.settings(self._settings or _SETTINGS, verbosity=Verbosity.quiet)(says_so)
+        asked = self._settings or _SETTINGS
+        phases = [one for one in asked.phases if one is not Phase.explain]  # slow, and nobody would see its words
+        test = hypothesis.settings(asked, verbosity=Verbosity.quiet, phases=phases)(says_so)
         try:
             with _no_folder_of_its_own():
                 test()

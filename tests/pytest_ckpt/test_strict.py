@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from torch import nn
 
 from pytest_ckpt import UsageError, check_strict
@@ -260,6 +260,21 @@ def test_settings_of_hypothesis_are_the_users():
         return len(given_states)
 
     assert count(1) < count(10) < count(40)
+
+
+def test_no_explanation_is_looked_for_that_nobody_would_see():
+    given_states = []
+
+    def load_state(module, state):
+        given_states.append(state)
+        module.load_state_dict(state, strict=False)
+
+    def count(chosen):
+        given_states.clear()
+        assert not check_strict(net, load_state=load_state, settings=chosen).ok
+        return len(given_states)
+
+    assert count(FEW) == count(settings(FEW, phases=[Phase.generate, Phase.shrink]))
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,26 @@ class MemoryBankLost(Loop):
         return loss
 
 
+@faulty("shape-changed", key="bank")
+class BankCutWhenLoaded(Loop):
+    """A bank of outputs as a buffer of the model grows with each step; loading keeps the newest rows alone."""
+
+    def setup(self):
+        self.model.register_buffer("bank", torch.zeros(1, 1))
+
+    def loss(self, number):
+        x, y = self.batch(number)
+        out = self.model(x)
+        loss = (out @ self.model.bank.t()).logsumexp(1).mean() + functional.mse_loss(out, y)
+        self.model.bank = torch.cat([self.model.bank, out.detach()])
+        return loss
+
+    def restore(self, content):
+        self.model.bank = content["model"].pop("bank")[-8:]
+        self.model.load_state_dict(content["model"], strict=False)
+        self.optimizer.load_state_dict(content["optimizer"])
+
+
 @faulty("unsaved-state", key=("anchor", "previous"))
 class ProximalAnchorLost(Loop):
     """A copy of the weights from the last round pulls at the present ones."""
