@@ -254,6 +254,8 @@ def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown
     if not rules:
         return []
     region = narrow(text, outline, rules)
+    if not region.rules:
+        return []
     import libcst as cst
 
     try:
@@ -262,7 +264,12 @@ def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown
         raise SourceError(error.message, region.origin(error.raw_line), error.raw_column + 1) from None
     context = Context(tree, region, text, path, settings)
     context.shown = shown
-    findings = [finding for rule in rules for finding in rule.check(context)]
+    findings = [
+        finding
+        for rule in region.rules
+        if not rule.needs_all or context.flow.complete
+        for finding in rule.check(context)
+    ]
     if any(_breaks_strings(finding.fix) for finding in findings):
         strings = _formatted(region.syntax, split_lines(text))
         findings = [replace(each, fix=None) if _spoils(each.fix, strings) else each for each in findings]

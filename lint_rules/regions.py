@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from lint_rules.rule import Rule
 
 
+#: Names in the functions to follow beyond which that is not tried; see `Rule.needs_all`. None of the 187 findings that
+#: such rules had in 250 repositories stood where there were more than 1,800, and it would take seconds.
+_FOLLOWED = 2_500
+
 #: What stands before a function on a line that binds another name to it.
 _BOUND = re.compile(r"(\w+)\s*(?::[^=]*)?=\s*(?:[\w.]*(?:partial|staticmethod)\w*\(\s*)*[\w.]*$")
 
@@ -38,11 +42,13 @@ class Region:
         text: Valid Python, with the bodies that no rule needs replaced by `...`.
         lines: For each line of `text`, counted from 0, its line in the source, counted from 1.
         syntax: The whole source as Python's own parser reads it.
+        rules: The rules that it holds everything for.
     """
 
     text: str
     lines: tuple[int, ...]
     syntax: ast.Module
+    rules: Sequence[Rule]
 
     def origin(self, line: int) -> int:
         """Lead a line of `text` back to its line in the source; both count from 1."""
@@ -54,6 +60,7 @@ class _Function:
     """A function with the lines of its body, all counted from 1 and inclusive.
 
     Attributes:
+        size: How many names it mentions, each as often as it does.
         words: The names that it mentions.
         shared: Those of them that may stand for what it loads.
         bound: Those that it binds itself.
@@ -68,10 +75,16 @@ class _Function:
     indent: int
     outer: _Function | None = None
     needed: bool = False
+    size: int = 0
     words: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     free: set[str] = field(default_factory=set)
+
+    def mention(self, name: str) -> None:
+        """Note a name that it mentions."""
+        self.words.add(name)
+        self.size += 1
 
     def share(self, *places: ast.expr) -> None:
         """Note that what is loaded may be found in some places: under names, as attributes or as elements of them."""
@@ -107,21 +120,31 @@ def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
     """
     lines = split_lines(text)
     functions = list(_functions(outline.tree.body, None, None))
-    marks = frozenset().union(*(rule.marks for rule in rules))
-    marked = _pattern(marks, text)
-    for function in functions:
-        function.needed = marked.search("".join(lines[function.start - 1 : function.end])) is not None
     if any(rule.follows for rule in rules):
+        _mark(functions, [rule for rule in rules if rule.follows], text, lines)
         top = _Function("", None, 0, 0, 0, 0, needed=True)
         _read(outline, functions, top)
         _close([*functions, top])
+        if sum(function.size for function in (*functions, top) if function.needed) > _FOLLOWED:
+            rules = [rule for rule in rules if not rule.needs_all]
+            for function in functions:
+                function.needed = False
+    _mark(functions, rules, text, lines)
     for function in functions:
         outer = function.outer
         while function.needed and outer is not None:
             outer.needed = True
             outer = outer.outer
     text, origin = _cut(lines, functions)
-    return Region(text, origin, outline.tree)
+    return Region(text, origin, outline.tree, rules)
+
+
+def _mark(functions: Iterable[_Function], rules: Sequence[Rule], text: str, lines: Sequence[str]) -> None:
+    """Note which functions hold a mark of a rule."""
+    if rules:
+        marked = _pattern(frozenset().union(*(rule.marks for rule in rules)), text)
+        for function in functions:
+            function.needed |= marked.search("".join(lines[function.start - 1 : function.end])) is not None
 
 
 def _pattern(marks: Iterable[str], text: str) -> re.Pattern[str]:
@@ -166,13 +189,13 @@ def _read(outline: Outline, functions: Sequence[_Function], top: _Function) -> N
     """Note for each function the names that its code mentions, and of what it loads; the rest is the module's."""
     inside = _Homes(functions, top)
     for node in outline.of(ast.Name):
-        inside.at(node).words.add(node.id)
+        inside.at(node).mention(node.id)
         if isinstance(node.ctx, ast.Store):
             inside.at(node).bound.add(node.id)
     for node in outline.of(ast.arg):
         inside.at(node).bound.add(node.arg)
     for node in outline.of(ast.Attribute):
-        inside.at(node).words.add(node.attr)
+        inside.at(node).mention(node.attr)
     for node in outline.of(ast.Global):
         inside.at(node).words.add("global")
     _share(outline, inside, {function.name for function in functions if function.needed})

@@ -169,6 +169,8 @@ class Rule(ABC):
             away before libcst parses the source.
         follows: Whether the rule follows objects, so that the functions which call or are called by an interesting
             one are of interest too.
+        needs_all: Whether it can say something only where every object was followed. It is left out of sources in which
+            that would take too long.
         invalid: Code that it reports; the first one is the page's Example, its `fixed` the page's Use instead.
         valid: Code that it leaves alone.
     """
@@ -180,6 +182,7 @@ class Rule(ABC):
     needs: ClassVar[tuple[tuple[Needle, ...], ...]]
     marks: ClassVar[frozenset[str]]
     follows: ClassVar[bool] = False
+    needs_all: ClassVar[bool] = False
     invalid: ClassVar[tuple[Example, ...]]
     valid: ClassVar[tuple[Example, ...]]
 

@@ -28,7 +28,7 @@ class LoadStateDictPath(Rule):
     by a function that returns paths; also what `open` gave. A name such as `PATH` proves nothing; what it is bound to
     does.
 
-    A file that takes more than 12,000 steps to follow, several thousand lines that call each other, is left alone.
+    A file in which too much would have to be followed, several thousand lines that call each other, is left alone.
 
     Functions and methods of other classes that happen to be called `load_state_dict` and take a path are left alone.
 
@@ -55,6 +55,7 @@ class LoadStateDictPath(Rule):
     needs = STATE_NEEDS
     marks = frozenset({STATE_METHOD, "load"})
     follows = True
+    needs_all = True
     invalid = (
         Example(
             """
@@ -684,8 +685,6 @@ class LoadStateDictPath(Rule):
         """
         from lint_rules.tree import method_of
 
-        if not context.flow.complete:
-            return
         for call in context.flow.calls.values():
             node = call.node
             if method_of(node) != STATE_METHOD or not node.args or node.args[0].star:

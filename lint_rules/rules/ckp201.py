@@ -52,7 +52,7 @@ class MissingEval(Rule):
 
     Code that goes on to train what it loaded is left alone: `train()`, `backward()` or an optimizer's `step()` after
     the load. So are modules that leave the file, as an argument of other code, which may call `eval()`, and files
-    that take more than 12,000 steps to follow, several thousand lines that call each other.
+    in which too much would have to be followed, several thousand lines that call each other.
 
     ## Why is this bad
 
@@ -77,6 +77,7 @@ class MissingEval(Rule):
     needs = (*STATE_NEEDS, (b"torch", b".load", _may_run_what_it_loads))
     marks = frozenset({"load_state_dict", "load", "save"})
     follows = True
+    needs_all = True
     invalid = (
         Example(
             """
@@ -1466,8 +1467,6 @@ class MissingEval(Rule):
         from lint_rules.objects import Training
 
         flow = context.flow
-        if not flow.complete:
-            return
         loads: dict[cst.Call, bool] = {}
         for use in flow.uses:
             for mode in use.modes:

@@ -91,6 +91,7 @@ class SaveWholeModule(Rule):
     needs = ((b"torch", b"save(", _may_save_module),)
     marks = frozenset({"save", "train"}) | _PROOF | _SIGNS
     follows = True
+    needs_all = True
     invalid = (
         Example(
             """
@@ -502,8 +503,6 @@ class SaveWholeModule(Rule):
         from lint_rules.evidence import Modules
 
         flow = context.flow
-        if not flow.complete:
-            return
         saves = [call for call in flow.calls.values() if context.names.resolve(call.node.func, call.scope) in _SAVE]
         if not saves:
             return

@@ -82,6 +82,7 @@ class StateDictAlias(Rule):
     needs = ((b".state_dict()", _may_be_kept),)
     marks = frozenset({"state_dict"})
     follows = True
+    needs_all = True
     invalid = (
         Example(
             """
@@ -550,8 +551,6 @@ class StateDictAlias(Rule):
             One finding a call of `state_dict()`.
         """
         flow = context.flow
-        if not flow.complete:
-            return
         for call in {
             **flow.aliased,
             **dict.fromkeys(_kept_by_hooks(context.tree)),

@@ -37,8 +37,8 @@ REGIONS = "regions"
 SHORTCUTS = (PREFILTER, OUTLINE, REGIONS)
 
 
-def _everything(text: str, outline: Outline, _rules: Sequence[Rule]) -> Region:
-    return Region(text, tuple(range(1, len(split_lines(text)) + 1)) or (1,), outline.tree)
+def _everything(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
+    return Region(text, tuple(range(1, len(split_lines(text)) + 1)) or (1,), outline.tree, rules)
 
 
 @contextmanager

@@ -140,6 +140,28 @@ if __name__ == "__main__":
     assert [each.line for each in lint(text, "CKP201")] == [7]
 
 
+_LOADS = """\
+import torch
+
+net = torch.nn.Dropout()
+net.load_state_dict(torch.load("net.pt"))
+"""
+
+
+@pytest.mark.parametrize(("names", "codes"), [(500, ["CKP201", "CKP301"]), (2_500, ["CKP301"])])
+def test_where_there_is_too_much_to_follow_only_the_rules_speak_that_need_not_all(names: int, codes: list[str]) -> None:
+    text = _LOADS + "def other(x):\n    return x\n\n\n" + "net(x)\n" * names
+    assert sorted({each.code for each in lint(text)}) == codes
+
+
+@pytest.mark.parametrize(("deep", "codes"), [(2, ["CKP201", "CKP301"]), (4, ["CKP301"])])
+def test_calls_that_take_too_many_steps_to_follow_are_as_good_as_too_much_code(deep: int, codes: list[str]) -> None:
+    body = f"    {'; '.join(['step{}(x)'] * 12)}\n"
+    steps = "".join(f"def step{number}(x):\n" + body.replace("{}", str(number + 1)) for number in range(deep))
+    text = f"{_LOADS}{steps}def step{deep}(x):\n    net(x)\n\n\nstep0(1)\n"
+    assert sorted({each.code for each in lint(text)}) == codes
+
+
 def test_prefilter_leaves_only_rules_that_can_speak() -> None:
     assert prefilter.wanted(b"import json\njson.load(f)\n", RULES) == ()
     assert [rule.code for rule in prefilter.wanted(b"m.load_state_dict(x)", RULES)] == ["CKP101", "CKP201"]
