@@ -6,8 +6,10 @@ open. Notebooks are linted whole where the editor sends them as notebooks.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import tokenize
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,19 +19,19 @@ try:
     from lsprotocol import types
     from pygls.lsp.server import LanguageServer
     from pygls.uris import to_fs_path
+    from pygls.workspace import TextDocument
 except ModuleNotFoundError as error:
     raise SystemExit(f'ckpt-lint-server needs pygls ({error}): pip install "pytest-ckpt[lsp]"') from None
 
 from lint_rules import fixes, registry, suppress
 from lint_rules.config import ConfigError, Resolver
 from lint_rules.pages import page
+from lint_rules.regions import split_lines
 from lint_rules.runner import Runner
 from lint_rules.sources import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from pygls.workspace import TextDocument
 
     from lint_rules.rule import Edit, Finding
 
@@ -39,6 +41,9 @@ _CELLS = types.NotebookDocumentFilterWithNotebook(
     notebook="jupyter-notebook", cells=[types.NotebookCellLanguage(language="python")]
 )
 _FIX_ALL = f"{types.CodeActionKind.SourceFixAll.value}.{_NAME}"
+
+# pygls splits at form feeds and Unicode separators too, where no editor does, and would misplace all that follows one.
+TextDocument.lines = property(lambda self: tuple(split_lines(self.source)))  # type: ignore[assignment]
 
 server = LanguageServer(
     _NAME,
@@ -54,6 +59,23 @@ def _path(document: TextDocument) -> str:
     """Give the path that says where settings are found and what kind of source it is; a new file has none yet."""
     path = to_fs_path(document.uri) if document.uri.startswith("file:") else None
     return path or str(Path.cwd() / f"untitled{_ENDINGS.get(document.language_id or '', '.py')}")
+
+
+def _encoding(document: TextDocument) -> str:
+    """Give the encoding that a document declares, for the linter obeys it; UTF-8 where it cannot hold the document."""
+    if not _is_plain(document):
+        return "utf-8"
+    try:
+        data = io.BytesIO(document.source.encode(errors="replace"))
+        encoding = tokenize.detect_encoding(data.readline)[0].removesuffix("-sig")
+        document.source.encode(encoding)
+    except (SyntaxError, UnicodeError, LookupError):
+        return "utf-8"
+    return encoding
+
+
+def _encoded(document: TextDocument) -> bytes:
+    return document.source.encode(_encoding(document), "replace")
 
 
 @lru_cache(maxsize=32)
@@ -75,7 +97,7 @@ def _findings(document: TextDocument) -> list[Finding]:
     """Give what is wrong in a document that is open: a file, or a cell of a notebook."""
     notebook = server.workspace.get_notebook_document(cell_uri=document.uri)
     if notebook is None:
-        return [each for each in _found(_path(document), document.source.encode()) if each.cell is None]
+        return [each for each in _found(_path(document), _encoded(document)) if each.cell is None]
     number = [cell.document for cell in notebook.cells].index(document.uri)
     return [each for each in _notebook_findings(notebook) if each.cell == number]
 
@@ -198,13 +220,13 @@ def _fix_all(document: TextDocument) -> Iterator[types.CodeAction]:
     if server.workspace.get_notebook_document(cell_uri=document.uri) is not None:
         return
     try:
-        result = Runner(Resolver(), fix=True).run_text(_path(document), document.source.encode())
+        result = Runner(Resolver(), fix=True).run_text(_path(document), _encoded(document))
     except ConfigError:
         return
     for report in result.reports:
         if report.data is not None:
             whole = types.Range(types.Position(0, 0), types.Position(len(document.lines), 0))
-            edit = types.TextEdit(whole, report.data.decode())
+            edit = types.TextEdit(whole, report.data.decode(_encoding(document)))
             yield types.CodeAction(
                 f"{_NAME}: fix all that is safe", kind=_FIX_ALL, edit=types.WorkspaceEdit({document.uri: [edit]})
             )

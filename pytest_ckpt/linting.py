@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +12,6 @@ from lint_rules.runner import Runner
 from lint_rules.sources import is_excluded, is_included
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lint_rules.runner import Result
 
 
@@ -71,9 +70,9 @@ class LintItem(pytest.Item):
         Raises:
             LintError: There are findings, or the file cannot be linted.
         """
-        here = self.config.invocation_params.dir
+        here = Path.cwd()
         shown = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
-        result = Runner(self._resolver).run_text(str(shown), self.path.read_bytes())
+        result = Runner(self._resolver, jobs=1).run([str(shown)])
         if result.findings or result.problems:
             raise LintError("\n".join(_lines(result)))
 

@@ -11,6 +11,8 @@ import pytest
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
+from lint_rules.regions import split_lines
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,6 +23,7 @@ from torch import nn
 
 model = nn.Linear(1, 1); name = "\N{SLIGHTLY SMILING FACE}"; {CALL}
 """
+OLD = f"# -*- coding: latin-1 -*-\n\x0c\nfrom torch import nn\n\n\nmodel = nn.Linear(1, 1); name = 'é'; {CALL}\n"
 FIXED = FAULTY.replace(CALL, LOADED).replace("import nn\n", "import nn\nimport torch\n")
 PAGE = f"# Load\n\n```python\n{FAULTY}```\n"
 COLUMN = FAULTY.splitlines()[2].index(CALL) + 1  # in UTF-16 the smiling face counts twice
@@ -41,10 +44,12 @@ class Editor:
         self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
         return await self.told(path.as_uri())
 
-    async def change(self, path: Path, text: str) -> list[types.Diagnostic]:
+    async def change(self, path: Path, text: str, place: types.Range | None = None) -> list[types.Diagnostic]:
+        """Put another text in the place of some, or of all."""
         document = types.VersionedTextDocumentIdentifier(uri=path.as_uri(), version=2)
-        whole = types.TextDocumentContentChangeWholeDocument(text)
-        self.client.text_document_did_change(types.DidChangeTextDocumentParams(document, [whole]))
+        part = place and types.TextDocumentContentChangePartial(place, text)
+        change = part or types.TextDocumentContentChangeWholeDocument(text)
+        self.client.text_document_did_change(types.DidChangeTextDocumentParams(document, [change]))
         return await self.told(path.as_uri())
 
     async def told(self, uri: str) -> list[types.Diagnostic]:
@@ -68,7 +73,7 @@ def edited(text: str, action: types.CodeAction) -> str:
     """Make the edits of an action as an editor does, in its units."""
     assert action.edit is not None
     (edits,) = (action.edit.changes or {}).values()
-    lines = text.splitlines(keepends=True)
+    lines = split_lines(text)
     starts = [sum(map(units, lines[:number])) for number in range(len(lines) + 1)]
     data = text.encode("utf-16-le")
     for edit in sorted(edits, key=lambda each: (each.range.start.line, each.range.start.character), reverse=True):
@@ -111,6 +116,11 @@ async def talk(folder: Path) -> dict[str, Any]:
     client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(script.as_uri())))
     said["closed"] = await editor.told(script.as_uri())
     said["clean"] = await editor.open(clean, "x = 1\n")
+    old = folder / "old.py"
+    said["old"] = await editor.open(old, OLD.replace(CALL, "pass"))
+    said["old, changed"] = await editor.change(old, CALL, types.Range(types.Position(5, 37), types.Position(5, 41)))
+    said["actions on the old one"] = await editor.actions(old, said["old, changed"][0].range)
+    said["fix all of the old one"] = await editor.actions(old, said["old, changed"][0].range, ["source.fixAll"])
     said["page"] = await editor.open(page, PAGE, "markdown")
     said["actions on the page"] = await editor.actions(page, said["page"][0].range)
     said["notebook"] = await notebook(editor, folder / "load.ipynb")
@@ -184,6 +194,16 @@ def test_changes_are_followed(conversation):
     assert conversation["broken"] == []
     assert conversation["closed"] == []
     assert conversation["clean"] == []
+
+
+def test_form_feeds_and_declared_encodings_move_nothing(conversation):
+    assert conversation["old"] == []
+    (found,) = conversation["old, changed"]
+    assert found.range == types.Range(types.Position(5, 37), types.Position(5, 37 + len(CALL)))
+    fix, _ = conversation["actions on the old one"]
+    (whole,) = conversation["fix all of the old one"]
+    fixed = OLD.replace(CALL, LOADED).replace("import nn\n", "import nn\nimport torch\n")
+    assert edited(OLD, fix) == edited(OLD, whole) == fixed
 
 
 def test_pages_of_prose_are_linted_and_fixed_and_have_no_comments_to_silence_with(conversation):

@@ -66,6 +66,22 @@ def test_a_file_that_cannot_be_linted_fails(project):
     result.stdout.fnmatch_lines(["*error: *load.py*not valid Python*"])
 
 
+def test_a_file_that_cannot_be_read_fails_without_a_traceback(project):
+    project.makeconftest("from pathlib import Path\n\ndef pytest_collection_finish(): Path('load.py').unlink()\n")
+    result = project.runpytest_inprocess(*QUICK, "--ckpt-lint")
+    result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines(["error: load.py: there is no such file or folder*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*linting.py*")
+
+
+def test_a_test_that_leaves_the_folder_changes_nothing(project):
+    project.mkdir("elsewhere")
+    project.makepyprojecttoml('[tool.ckpt-lint.per-file-ignores]\n"/*.*" = ["CKP101"]\n')
+    project.makeconftest("import os\n\ndef pytest_collection_finish(): os.chdir('elsewhere')\n")
+    project.runpytest_inprocess(*QUICK, "--ckpt-lint").assert_outcomes(passed=6)
+
+
 def test_workers_of_xdist_share_the_files(project):
     pytest.importorskip("xdist")
     result = project.runpytest_subprocess(*QUICK, "--ckpt-lint", "-n2")
