@@ -9,7 +9,9 @@ from __future__ import annotations
 import copyreg
 import inspect
 import random
+import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,7 +23,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -320,10 +322,13 @@ def _filled(cell: CellType) -> bool:
 def state_of(value: Any) -> Any:
     """Give what an object without equality of its own consists of; None where that cannot be told.
 
-    That is the position of a random number generator, else the attributes, those in `__slots__` included.
+    That is the position of a random number generator or of an iterator, else the attributes, those in `__slots__`
+    included.
     """
     if inspect.isroutine(value) or isinstance(value, type):
         return None
+    if isinstance(value, Iterator) and type(value).__module__ in {"builtins", "itertools"}:
+        return _position(value)
     if isinstance(value, random.Random):
         return value.getstate()
     bits = getattr(value, "bit_generator", None) if type(value).__module__.startswith("numpy.random") else None
@@ -333,6 +338,14 @@ def state_of(value: Any) -> Any:
     slots = [name for name in copyreg._slotnames(type(value)) if hasattr(value, name)]  # type: ignore[attr-defined]  # noqa: SLF001 -- what pickle itself uses
     state.update((name, getattr(value, name)) for name in slots)
     return state or None
+
+
+def _position(iterator: Iterator[Any]) -> Any:
+    """Give what a built-in iterator would be copied by; None for those that cannot be copied, such as generators."""
+    try:
+        return iterator.__reduce__()[1:]
+    except TypeError:
+        return None
 
 
 def spread(expected: Tensor, actual: Tensor) -> str:
@@ -420,6 +433,8 @@ def describe(value: Any) -> str:
     if isinstance(value, dict):
         shown = ", ".join(f"{key!r}: {describe(item)}" for key, item in list(value.items())[:_SHOWN])
         return f"{type(value).__name__}({len(value)}) {{{shown}{', …' if len(value) > _SHOWN else ''}}}"
+    if isinstance(value, threading.local):
+        return f"local {describe(vars(value))}"
     if type(value).__repr__ is _DEFAULT_TEXT:
         return f"{type(value).__name__} object"
     text = repr(value)

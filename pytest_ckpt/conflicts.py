@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_ckpt.compare import difference
+import torch
+
+from pytest_ckpt.compare import difference, words
 from pytest_ckpt.trip import Changed
 
 if TYPE_CHECKING:
@@ -55,6 +57,43 @@ def _took(
 def _shortens(key: str, name: str) -> bool:
     """Whether a key is what may be left of a name: its end, or the name without dots and capitals."""
     return f".{name}".endswith(f".{key}") or _WRITTEN_OUT.sub("", key.lower()) == _WRITTEN_OUT.sub("", name.lower())
+
+
+def strays(lost: Iterable[str], source: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> dict[str, str]:
+    """Find the bits of lost entries in the file under names that the module does not have.
+
+    Args:
+        lost: Names of the entries that did not come back.
+        source: The live entries on the saving side.
+        file: The tensors in the file.
+
+    Returns:
+        The foreign name of each that was found: that with the same last part, if there is one; for a value that is
+        alike in all elements, which may stand there by chance, none but that.
+    """
+    foreign: dict[tuple[torch.dtype, torch.Size], list[str]] = {}
+    for name in sorted(file.keys() - source.keys()):
+        foreign.setdefault((file[name].dtype, file[name].shape), []).append(name)
+    found = {}
+    for key in lost:
+        value, last = source[key], key.rpartition(".")[2]
+        names = sorted(foreign.get((value.dtype, value.shape), ()), key=lambda name: _last(name) != last)
+        name = next((name for name in names if _same(value, file[name])), "")
+        if name and (_last(name) == last or not _is_uniform(value)):
+            found[key] = name
+    return found
+
+
+def _is_uniform(tensor: Tensor) -> bool:
+    """Whether all elements are alike, as in what a constructor fills."""
+    if tensor.layout != torch.strided:
+        return False
+    bits = words(tensor.detach()).flatten()
+    return bool((bits == bits[:1]).all())
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def tie_conflicts(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import copyreg
 import random
+import threading
 from collections import deque
 from collections.abc import MutableMapping
 from types import FunctionType, MethodType
@@ -101,6 +102,11 @@ class Copier:
             else:
                 result.extend(map(self.copy, value))
             return result
+        if kind is threading.local:
+            result = threading.local()
+            self._memo[id(value)] = result
+            vars(result).update((name, self.copy(item)) for name, item in vars(value).items())
+            return result
         if _is_plain(value):
             result = kind.__new__(kind)
             self._memo[id(value)] = result
@@ -169,6 +175,9 @@ def _refill(original: Any, copied: Any, back: dict[int, Any]) -> None:
             items = [of(value) for value in copied]
             original.clear()
             original.update(items) if isinstance(original, set) else original.extend(items)
+        elif isinstance(original, threading.local):
+            vars(original).clear()
+            vars(original).update((name, of(value)) for name, value in vars(copied).items())
         elif not isinstance(original, tuple):
             _refill_object(original, {name: of(value) for name, value in fields(copied).items()})
     except Exception:  # noqa: BLE001, S110 -- a foreign container may refuse; its copy was only an attempt

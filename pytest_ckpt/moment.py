@@ -9,7 +9,7 @@ from __future__ import annotations
 import copyreg
 import inspect
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FunctionType, MethodType
@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from pytest_ckpt.compare import bound_in, equal
-from pytest_ckpt.copying import Copier
+from pytest_ckpt.copying import Copier, duplicate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 _OBJECTS_DEEP = 2
 _INTERNAL = frozenset(nn.Module().__dict__)
@@ -178,8 +178,12 @@ class Moment:
             for key in attributes(one).keys() - self._attributes[name].keys():
                 remove_attribute(one, key)
             for key, value in self._attributes[name].items():
-                set_attribute(one, key, value)
+                set_attribute(one, key, self._again(name, key) if isinstance(value, Iterator) else value)
         self._copier.restore()
+
+    def _again(self, name: str, key: str) -> Any:
+        """Give an iterator at its former position; one cannot be wound back, but a copy of it can be copied."""
+        return duplicate(self.attributes[name][key])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,6 +221,14 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__}: {text or 'no message'}{place}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """What a forward in training mode gave and what it left in persistent buffers, such as running statistics."""
+
+    outputs: Any
+    left: Mapping[str, Tensor]
+
+
 def first_difference(expected: Any, actual: Any, unstable: Collection[str] = ()) -> str | None:
     """Find the first place where two outputs differ.
 
@@ -232,15 +241,23 @@ def first_difference(expected: Any, actual: Any, unstable: Collection[str] = ())
         The place, such as `.logits` or `[0]`, and what stands there; None where the outputs agree. What cannot be
         compared (functions, modules, objects without attributes) agrees.
     """
-    found = (
-        f"{place}: {text}" for place, text in _differences(expected, actual, "", frozenset()) if place not in unstable
-    )
+    found = (f"{place}: {text}" for place, text in _all_differences(expected, actual) if place not in unstable)
     return next(found, None)
 
 
 def differing_places(expected: Any, actual: Any) -> frozenset[str]:
     """Give all places where two outputs differ; `output` is the whole."""
-    return frozenset(place for place, _ in _differences(expected, actual, "", frozenset()))
+    return frozenset(place for place, _ in _all_differences(expected, actual))
+
+
+def _all_differences(expected: Any, actual: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(expected, Trained):
+        yield from _differences(expected, actual, "", frozenset())
+        return
+    yield from _all_differences(expected.outputs, actual.outputs)
+    for name, buffer in expected.left.items():
+        if name in actual.left:
+            yield from _differences(buffer, actual.left[name], f"{name} after forward", frozenset())
 
 
 def _differences(expected: Any, actual: Any, place: str, above: frozenset[int]) -> Iterator[tuple[str, str]]:

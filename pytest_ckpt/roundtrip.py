@@ -69,8 +69,8 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
             default is `torch.save(module.state_dict(), path)`.
         load: Your own way to get a module from that path. The default is `torch.load(path, weights_only=True)` into a
             fresh module.
-        load_state: Your own way to put a state_dict into a module; the default is `module.load_state_dict`. A `load`
-            takes its place.
+        load_state: Your own way to put a state_dict into a module; the default is `module.load_state_dict`. Beside a
+            `load`, which reads the file, it makes a round trip of its own with `module.state_dict()`.
         allow_missing: Patterns, as in fnmatch, of entries that the checkpoint need not bring back.
         allow_unexpected: Patterns of entries that the checkpoint may hold beyond those of a fresh module.
         devices: Device types to go between; the default is the CPU and the machine's accelerator, `cuda` where there
@@ -105,10 +105,29 @@ def check_module(  # noqa: PLR0913 -- the contract: everything after inputs is o
         planned = legs.plan(_some("devices", devices), names, forward=call.runner.given)
         wanted = registry.select(_some("checks", checks), strings("ignore", ignore))
         with kept_randomness(), kept_settings():
-            return _Journey(call, planned, wanted, asked=devices is not None).report()
+            report = _Journey(call, planned, wanted, asked=devices is not None).report()
+            if load is not None and load_state is not None:
+                by_state = replace(call, save=None, load=None)
+                report = _joined(report, _Journey(by_state, planned, wanted, asked=devices is not None).report())
+            return report
     except UsageError as error:
         message = str(error)
     raise UsageError(message) from None
+
+
+def _joined(report: Report, other: Report) -> Report:
+    """Add what a second way of loading showed; what is known already is not said again.
+
+    A `load_state` that refuses a plain state_dict may be meant for the whole content of the user's file.
+    """
+    refused = next((one for one in other.findings if one.category == "not-loadable"), None)
+    if refused is not None:
+        why = f"load_state was not judged, since it did not take module.state_dict(): {refused.message}"
+        return replace(report, notes=(*report.notes, why))
+    known = {(one.category, one.key) for one in report.findings}
+    more = tuple(one for one in other.findings if (one.category, one.key) not in known)
+    notes = tuple(dict.fromkeys((*report.notes, *other.notes)))
+    return replace(report, findings=report.findings + more, notes=notes)
 
 
 def strings(argument: str, given: Iterable[str] | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,10 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from pytest_ckpt.compare import bits_equal, describe, entries, equal, nonpersistent, words
+from pytest_ckpt.copying import duplicate
 from pytest_ckpt.trip import Changed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor, nn
 
 _SMALL = 2**20
@@ -79,10 +79,10 @@ def _same(before: _Print, tensor: Tensor) -> bool:
 
 
 class Prints:
-    """Fingerprints of a dict of tensors."""
+    """Fingerprints of a dict of tensors, or of one that has such dicts in it."""
 
     def __init__(self, tensors: Mapping[str, Any], *, large: bool = True) -> None:
-        """Take the fingerprints; what is no tensor is only remembered as an object.
+        """Take the fingerprints; what is no tensor is copied.
 
         Args:
             tensors: The dict.
@@ -92,6 +92,13 @@ class Prints:
         self._prints = {
             name: _print(value, large=large) for name, value in tensors.items() if isinstance(value, torch.Tensor)
         }
+        rest = {name: value for name, value in tensors.items() if name not in self._prints}
+        self._inner = {
+            name: Prints(value, large=large)
+            for name, value in rest.items()
+            if isinstance(value, Mapping) and not self._prints
+        }
+        self._copies = {name: duplicate(value) for name, value in rest.items() if name not in self._inner}
 
     def changes(self, tensors: Mapping[str, Any]) -> tuple[Changed, ...]:
         """List the names that were taken away, added, or whose value changed; in the order of before."""
@@ -102,6 +109,13 @@ class Prints:
             now = tensors.get(name, before.tensor)
             if not isinstance(now, torch.Tensor) or (name in tensors and not _same(before, now)):
                 found.append(Changed(name, before.text, describe(now)))
+        found += [
+            Changed(name, describe(before), describe(tensors[name]))
+            for name, before in self._copies.items()
+            if name in tensors and not equal(before, tensors[name])
+        ]
+        for name, inner in self._inner.items():
+            found += inner.changes(tensors[name]) if isinstance(tensors.get(name), Mapping) else ()
         found += [Changed(name, "absent", describe(now)) for name, now in tensors.items() if name not in self._values]
         return tuple(found)
 
@@ -123,7 +137,7 @@ class Snapshot:
         self._generators = _generators()
 
     def changes(self) -> tuple[Changed, ...]:
-        """List what is no longer as it was: entries and buffers by bits and dtype, requires_grad, generators."""
+        """List what is no longer as it was: entries, buffers and gradients by bits, requires_grad, generators."""
         found = list(self._prints.changes(_watched(self._module)))
         now = _flags(self._module)
         found += [
@@ -150,7 +164,8 @@ def _generators() -> dict[str, Any]:
 
 
 def _watched(module: nn.Module) -> dict[str, Tensor]:
-    return {**entries(module), **nonpersistent(module)}
+    gradients = {f"{name}.grad": one.grad for name, one in module.named_parameters() if one.grad is not None}
+    return {**entries(module), **nonpersistent(module), **gradients}
 
 
 def _flags(module: nn.Module) -> dict[str, bool]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+import threading
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
@@ -27,7 +29,7 @@ from pytest_ckpt.moment import Moment, contents, modules_within, reachable
 from pytest_ckpt.outputs import first_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
@@ -35,6 +37,7 @@ _LIBRARIES = tuple(
     {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )  # resolved as the files are: an environment may lie behind a link
 _ABSENT = object()
+WHAT_IS_CACHED, EMPTY_CACHE = "what its cache holds", "an empty cache"
 _CACHED = type(lru_cache(object))
 
 
@@ -209,9 +212,28 @@ class Surroundings:
 
 def _described(now: Any, start: Any) -> tuple[str, str]:
     if _is_cache(now):
-        return "what its cache holds", "an empty cache"
+        return WHAT_IS_CACHED, EMPTY_CACHE
     one, other = ("not set" if value is _ABSENT else describe(value) for value in (now, start))
     return one, other
+
+
+def filled_caches(module: nn.Module) -> tuple[Place, ...]:
+    """List the functions with a cache of functools that a module's own code uses, where they hold something."""
+    places = (place for place in used(module) if _is_cache(place.get()))
+    return tuple(place for place in places if place.get().cache_info().currsize)
+
+
+@contextmanager
+def emptied(caches: Iterable[Place]) -> Iterator[None]:
+    """Let functions have empty caches; afterwards they have their own again, with what they held."""
+    held = [(place, place.get()) for place in caches]
+    for place, cached in held:
+        place.set(_emptied(cached))
+    try:
+        yield
+    finally:
+        for place, cached in held:
+            place.set(cached)
 
 
 def _is_cache(value: Any) -> bool:
@@ -363,7 +385,7 @@ def _may_hold_state(value: Any) -> bool:
         return False
     if _is_cache(value):
         return True
-    if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module)):
+    if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module, threading.local)):
         return value is not _ABSENT
     return type(value).__module__ == "numpy" or _is_own(type(value).__module__)
 

@@ -12,9 +12,20 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from pytest_ckpt import checkpoint_file, formats, hashing, legs, progress, promises
-from pytest_ckpt.attribution import attribute_outputs
-from pytest_ckpt.compare import bits_equal, describe, difference, differences, entries, equal, untied
-from pytest_ckpt.conflicts import collisions, tie_conflicts
+from pytest_ckpt.attribution import Attribution, Culprit, attribute_outputs, smallest
+from pytest_ckpt.compare import (
+    bits_equal,
+    describe,
+    difference,
+    differences,
+    entries,
+    equal,
+    storage_address,
+    storages,
+    untied,
+)
+from pytest_ckpt.conflicts import collisions, strays, tie_conflicts
+from pytest_ckpt.copying import duplicate
 from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.elsewhere import simulate
 from pytest_ckpt.facts import (
@@ -32,17 +43,18 @@ from pytest_ckpt.facts import (
     unwrapped,
 )
 from pytest_ckpt.findings import UsageError
-from pytest_ckpt.loading import listening, require_module
+from pytest_ckpt.loading import FileLoader, listening, require_module
 from pytest_ckpt.moment import Attributes, Moment, marks, set_attribute
-from pytest_ckpt.outputs import ForwardError, draw, first_difference, where
+from pytest_ckpt.outputs import ForwardError, Trained, draw, first_difference, same_randomness, where
 from pytest_ckpt.probes import probe
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
+from pytest_ckpt.surroundings import EMPTY_CACHE, WHAT_IS_CACHED, emptied, filled_caches
 from pytest_ckpt.trip import Changed, Trip
 
 _HEAD = 4096
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -50,6 +62,7 @@ if TYPE_CHECKING:
     from pytest_ckpt.call import Call
     from pytest_ckpt.legs import Leg
     from pytest_ckpt.outputs import Runner
+    from pytest_ckpt.surroundings import Place
 
 
 class Traveller:
@@ -356,6 +369,10 @@ class Traveller:
             for one in trip.differences
             if one.aspect == "value" and one.key in source and rounded(source[one.key], target[one.key])
         )
+        changed = [one.key for one in trip.differences if one.aspect == "value" and one.key in source]
+        mixed = self._made_of_the_file(trip, [key for key in changed if key in trip.drawn])
+        trip.kept, trip.drawn = trip.kept - mixed, trip.drawn - mixed
+        trip.strays = strays((key for key in changed if key not in trip.in_file), source, trip.in_file)
         lost = [one.key for one in trip.differences if one.aspect == "value" and one.key not in trip.kept]
         trip.tie_conflicts = tie_conflicts(lost, source, target, trip.in_file)
         conflicting = {one.key for one in trip.tie_conflicts}
@@ -367,6 +384,25 @@ class Traveller:
             trip.hidden = hidden(trip.bare, loaded)
             trip.notes = (*trip.notes, "outputs were not compared, for want of inputs")
 
+    def _made_of_the_file(self, trip: Trip, drawn: Collection[str]) -> frozenset[str]:
+        """Give those of the drawn entries that follow the file too: a loader has mixed what it drew with what it read.
+
+        The file is loaded twice from the same seed, the second time with other values in it.
+        """
+        if not drawn:
+            return frozenset()
+        try:
+            loader = FileLoader(self._path, self._call.read, trip.name_in_file)
+            other = {key: -value - 1 if value.is_floating_point() else value for key, value in loader.state.items()}
+            with same_randomness():
+                one = loader.give(loader.state, drawn).now
+            with same_randomness():
+                two = loader.give(other, drawn).now
+        except Exception:  # noqa: BLE001 -- a file of another kind, or a loader that refuses such values
+            return frozenset()
+        both = one.keys() & two.keys()
+        return frozenset(key for key in drawn if key in both and difference(key, one[key], two[key]) is not None)
+
     def _judged(self, trip: Trip, name: str) -> bool:
         return name in trip.carried and not self._call.allowed(name)
 
@@ -375,7 +411,12 @@ class Traveller:
 
         What two calls on the source give differently, such as the time of day, says nothing.
         """
-        extra = {key: value for key, value in trip.state.items() if key not in live and not self._call.allowed(key)}
+        known = storages(live).keys()
+        extra = {
+            key: value
+            for key, value in trip.state.items()
+            if key not in live and not self._call.allowed(key) and storage_address(value) not in known
+        }
         if not extra:
             return
         try:
@@ -419,20 +460,21 @@ class Traveller:
             self._attribute(trip, loaded)
             return
         try:
-            reference = self._run(source)
+            reference = self._run_on(source)
         except ForwardError:
             trip.place = "forward"
             return
-        if reference is None:
+        outputs = reference.outputs if isinstance(reference, Trained) else reference
+        if outputs is None:
             trip.notes = (*trip.notes, "forward returned None, so there were no outputs to compare")
         before = marks(loaded)
         try:
-            trip.place = first_difference(reference, self._run(loaded))
+            trip.place = first_difference(reference, self._run_on(loaded))
         except ForwardError as error:
             trip.place = f"forward of the loaded module raised {error}"
             return
-        if trip.place is None and before != marks(loaded):
-            self._warm(trip, loaded, reference)
+        if trip.place is None and (before != marks(loaded) or filled_caches(loaded)):
+            self._warm(trip, loaded, outputs)
 
     def _elsewhere(self, trip: Trip) -> None:
         """Load once more in the surroundings of a new process, where nothing was found in these."""
@@ -480,6 +522,30 @@ class Traveller:
         except Exception:  # noqa: BLE001 -- a used module may refuse what a fresh one takes; that is another matter
             return
         trip.warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run, self._call.build)
+        if any(one.kind == "unknown" for one in trip.warm.culprits):
+            trip.warm = self._in_caches(used, reference) or trip.warm
+
+    def _in_caches(self, used: nn.Module, reference: Any) -> Attribution | None:
+        """Name the functions whose caches, as `functools.lru_cache` keeps them, make a module compute something else.
+
+        Args:
+            used: A module that ran before it was loaded.
+            reference: What it should compute.
+        """
+        moment = Moment(used)
+
+        def place(caches: Sequence[Place]) -> str | None:
+            moment.restore()
+            with emptied(caches):
+                return first_difference(reference, self._run(used))
+
+        found, differing = filled_caches(used), place(())
+        if differing is None or place(found) is not None:
+            return None
+        least = smallest(found, lambda caches: place(caches) is None)
+        return Attribution(
+            tuple(Culprit(one.key, "derived", EMPTY_CACHE, WHAT_IS_CACHED, "", differing) for one in least)
+        )
 
     def _run(self, module: nn.Module, runner: Runner | None = None) -> Any:
         """Put a module into the mode that outputs are compared in, and run it."""
@@ -488,6 +554,14 @@ class Traveller:
         else:
             module.eval()  # its result is not used: some modules return another one, or None
         return (runner or self._call.runner)(module, self._leg.loaded_on)
+
+    def _run_on(self, module: nn.Module) -> Any:
+        """Run a module; in training mode, note what that leaves in its buffers too, for training goes on from there."""
+        outputs = self._run(module)
+        if self._call.mode != "train":
+            return outputs
+        buffers = {name: one for name, one in entries(module).items() if not isinstance(one, nn.Parameter)}
+        return Trained(outputs, duplicate(buffers))
 
     def _attribute(self, trip: Trip, loaded: nn.Module) -> None:
         source, target = entries(trip.bare), entries(loaded)
@@ -503,12 +577,13 @@ class Traveller:
         moment.restore()
         lost = {one.key: source[one.key] for one in trip.differences if one.key in source}
         lost.update((name, source[name]) for name in source if name in target and self._call.allowed(name))
-        trip.outputs = attribute_outputs(moment, trip.bare, loaded, lost, trip.carried, self._run, self._call.build)
+        trip.outputs = attribute_outputs(moment, trip.bare, loaded, lost, trip.carried, self._run_on, self._call.build)
         if trip.outputs.reason:
             trip.notes = (*trip.notes, trip.outputs.reason)
         elif not trip.outputs.culprits and not trip.differences:
             reference, before = self._run(trip.bare), marks(loaded)
-            if first_difference(reference, self._run(loaded)) is None and before != marks(loaded):
+            same = first_difference(reference, self._run(loaded)) is None
+            if same and (before != marks(loaded) or filled_caches(loaded)):
                 self._warm(trip, loaded, reference)
 
 

@@ -105,6 +105,7 @@ class Trip:
         kept: Entries of the loaded module that hold exactly what they held before loading.
         drawn: Those of them that hold something else each time that the user's loader is called.
         misnamed: Names that the user's loader made up: load_state_dict did not know them, and the file has none such.
+        strays: Entries that differ and are not in the file by name, and the foreign names under which their bits are.
         dict_changes: What loading changed in the caller's dict.
         differences: Live entries that differ between source and loaded module.
         rounded: Entries that hold the saved value rounded to a narrower dtype.
@@ -154,6 +155,7 @@ class Trip:
     kept: frozenset[str] = frozenset()
     drawn: frozenset[str] = frozenset()
     misnamed: frozenset[str] = frozenset()
+    strays: Mapping[str, str] = field(default_factory=dict)
     dict_changes: tuple[Changed, ...] = ()
     differences: tuple[Difference, ...] = ()
     rounded: frozenset[str] = frozenset()
@@ -199,8 +201,15 @@ class Trip:
 
     def name_in_file(self, key: str) -> str:
         """Give the name under which the file holds an entry with a wrapper's prefix; empty if it does not."""
-        names = self.file_state or {}
+        names = (self.file_state or {}).keys() - self.state.keys()
         return next((f"{prefix}{key}" for prefix in _WRAPPERS if f"{prefix}{key}" in names), "")
+
+    def foreign_name(self, key: str) -> str:
+        """Give the name under which the file holds an entry that was not restored, though the module has no such name.
+
+        It has a wrapper's prefix, or what stands there has the entry's bits; empty if there is none.
+        """
+        return self.name_in_file(key) or (self.strays.get(key, "") if key in self.kept else "")
 
     def _category(self, one: Difference) -> str:
         for category, conflicts in (("key-collision", self.collisions), ("tie-conflict", self.tie_conflicts)):
@@ -209,7 +218,7 @@ class Trip:
         if one.aspect != "value":
             return _BY_ASPECT[one.aspect]
         if self.file_state is not None and one.key not in self.file_state:
-            if self.name_in_file(one.key):
+            if self.foreign_name(one.key):
                 return "key-mismatch"
             return "value-changed" if one.key not in self.kept and self._came_changed(one.key) else "unsaved-state"
         saved, live = self.state.get(one.key), entries(self.bare).get(one.key)
@@ -217,7 +226,7 @@ class Trip:
             return "dtype-changed"
         if one.key not in self.kept or (one.key in self.drawn and self._came_changed(one.key)):
             return "value-changed"
-        return "key-mismatch" if self.misnamed else "unsaved-state"
+        return "key-mismatch" if self.misnamed or self.foreign_name(one.key) else "unsaved-state"
 
     def _came_changed(self, key: str) -> bool:
         """Whether what came back is made of saved values: its own, compressed or turned, or those of another entry."""

@@ -23,8 +23,8 @@ class KeyMismatch(Check):
     ## What it checks
 
     An entry was not restored although the file holds it under a wrapper's prefix (`module.` of DataParallel and
-    DistributedDataParallel, `_orig_mod.` of torch.compile); or the loaded module has other entries than the saved
-    one.
+    DistributedDataParallel, `_orig_mod.` of torch.compile) or under another name that the module does not have; or the
+    loaded module has other entries than the saved one.
 
     ## Why it matters
 
@@ -53,14 +53,10 @@ class KeyMismatch(Check):
 
     def run(self, trip: Trip) -> Iterator[Finding]:
         for one in trip.of_category(self.name):
-            name = trip.name_in_file(one.key)
+            name = trip.foreign_name(one.key)
             if name:
-                prefix = name.removesuffix(one.key)
                 message = f"the file holds this entry as {name!r}, and the loader did not restore it"
-                hint = (
-                    f"save the module inside the wrapper, or strip {prefix!r} when loading with\n"
-                    f'consume_prefix_in_state_dict_if_present(state_dict, "{prefix}"), and load strictly'
-                )
+                hint = _hint(name, one.key)
             elif one.aspect == "value":
                 message, hint = (
                     f"the loader gave load_state_dict {min(trip.misnamed)!r} and the like, which no module has",
@@ -93,6 +89,19 @@ class KeyMismatch(Check):
     @staticmethod
     def passing() -> Case:
         return Case(lambda: nn.Linear(3, 3), arguments={"save": _save_inner, "load": _load})
+
+
+def _hint(name: str, key: str) -> str:
+    """Say how an entry comes back that the file holds under another name."""
+    prefix = name.removesuffix(f".{key}")
+    if prefix != name:
+        return (
+            f"save the module inside the wrapper, or strip '{prefix}.' when loading with\n"
+            f'consume_prefix_in_state_dict_if_present(state_dict, "{prefix}."), and load strictly'
+        )
+    if name.replace("_orig_mod.", "") == key:
+        return 'save before torch.compile, or rename when loading, key.replace("_orig_mod.", ""), and load strictly'
+    return f'rename it when loading, state_dict["{key}"] = state_dict.pop("{name}"), and load strictly'
 
 
 def _save_wrapped(module: nn.Module, path: Path) -> None:

@@ -29,8 +29,8 @@ class SaveMutates(Check):
 
     ## What it checks
 
-    After saving, the live module's entries, non-persistent buffers and requires_grad flags are bit for bit what they
-    were before, and the global generators of torch and Python have not moved.
+    After saving, the live module's entries, non-persistent buffers, gradients and requires_grad flags are bit for bit
+    what they were before, and the global generators of torch and Python have not moved.
 
     ## Why it matters
 
@@ -68,10 +68,17 @@ class SaveMutates(Check):
                     self.name,
                     one.key,
                     "saving changed it in the live module",
-                    _ATTRIBUTE if one.key not in entries(trip.bare) else _ENTRY,
+                    self._hint(one.key, trip),
                     one.expected,
                     one.actual,
                 )
+
+    @staticmethod
+    def _hint(key: str, trip: Trip) -> str:
+        known = entries(trip.bare)
+        if key not in known and key.removesuffix(".grad") in known:
+            return "leave zero_grad() and backward() to the training loop: a state_dict holds no gradients"
+        return _ENTRY if key in known else _ATTRIBUTE
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:
         return resumption.save_findings(

@@ -534,3 +534,35 @@ def test_no_warning_comes_from_inside(kind):
         warnings.simplefilter("error")
         report = check_module(modules.pop, inputs)
     assert report.ok, report.text()
+
+
+# ------------------------------------------------------------------------------------------------- both ways of loading
+
+
+def save_nested(module, path):
+    torch.save({"model": module.state_dict()}, path)
+
+
+def load_nested(path):
+    module = linear()
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    return module
+
+
+def load_leniently(module, state):
+    module.load_state_dict(state, strict=False)
+
+
+BOTH = {"inputs": X, "devices": ONE_LEG, "save": save_nested, "load": load_nested}
+
+
+def test_a_load_state_beside_a_load_is_held_to_the_same():
+    report = check_module(linear, load_state=load_leniently, **BOTH)
+    assert [(one.category, one.key) for one in report.findings] == [("strictness", "weight")], report.text()
+    assert not check_module(linear, load_state=nn.Module.load_state_dict, **BOTH).findings
+
+
+def test_a_load_state_for_the_whole_content_of_the_file_is_not_accused_for_a_state_dict():
+    report = check_module(linear, load_state=lambda module, content: load_leniently(module, content["model"]), **BOTH)
+    assert not report.findings, report.text()
+    assert any("load_state was not judged" in note for note in report.notes), report.text()

@@ -152,9 +152,24 @@ def test_a_large_tensor_that_is_no_longer_contiguous():
 # ---------------------------------------------------------------------------------------------------------------- dicts
 
 
-def test_prints_of_a_dict_remember_what_is_no_tensor_by_name_only():
+def test_prints_of_a_dict_keep_copies_of_what_is_no_tensor():
+    held = [3]
+    prints = Prints({"a": torch.ones(1), "b": held})
+    held.append(4)
+    assert prints.changes({"a": torch.ones(1), "b": held}) == (Changed("b", "list(1) [3]", "list(2) [3, 4]"),)
+
+
+def test_prints_of_a_dict_look_into_dicts_where_it_has_no_tensors_itself():
+    state = {"a": torch.ones(1), "b": torch.ones(1)}
+    prints = Prints({"model": state, "epoch": 3})
+    state.pop("a")
+    state["b"].add_(1)
+    assert [one.key for one in prints.changes({"model": state, "epoch": 3})] == ["a", "b"]
+    assert [one.key for one in prints.changes({"epoch": 3})] == ["model"]
+
+
+def test_prints_of_a_dict_name_what_was_taken_away_and_what_was_added():
     prints = Prints({"a": torch.ones(1), "b": 3})
-    assert prints.changes({"a": torch.ones(1), "b": 4}) == ()
     assert prints.changes({"a": torch.ones(1)}) == (Changed("b", "3", "absent"),)
     assert prints.changes({"a": torch.ones(1), "b": 3, "c": 1}) == (Changed("c", "absent", "1"),)
     assert [one.key for one in prints.changes({"a": "replaced", "b": 3})] == ["a"]
