@@ -72,18 +72,9 @@ def script():
     return step["run"]
 
 
-@pytest.mark.parametrize(
-    ("version", "requirement", "status"),
-    [
-        ("", "pytest-ckpt", 1),
-        ("0.1.0", "pytest-ckpt==0.1.0", 0),
-        (">=0.1", "pytest-ckpt>=0.1", 0),
-        ("~=0.1", "pytest-ckpt~=0.1", 0),
-    ],
-)
-def test_the_script_of_the_action_lints_and_reports(script, tmp_path, version, requirement, status):
-    """Run the script with a `python` that notes what it is to install, and gives a linter that is there already."""
-    (tmp_path / "load.py").write_text("import torch\ntorch.load('x')\n" if status else "x = 1\n", encoding="utf-8")
+@pytest.fixture
+def act(script, tmp_path):
+    """Give a way to run the script, with a `python` that notes what it is to install and gives the linter of here."""
     tools = tmp_path / "tools"
     tools.mkdir()
     linter = Path(sys.executable).with_name("ckpt-lint")
@@ -94,23 +85,59 @@ def test_the_script_of_the_action_lints_and_reports(script, tmp_path, version, r
         encoding="utf-8",
     )
     fake.chmod(0o755)
-    output = tmp_path / "output"
-    environment = {
-        **os.environ,
-        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
-        "PATHS": "load.py load.py",
-        "VERSION": version,
-        "SARIF": str(tmp_path / "found.sarif"),
-        "RUNNER_TEMP": str(tmp_path / "runner"),
-        "GITHUB_OUTPUT": str(output),
-    }
-    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+
+    def act(paths: str, version: str = "") -> tuple[str, dict[str, str]]:
+        output = tmp_path / "output"
+        environment = {
+            **os.environ,
+            "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+            "PATHS": paths,
+            "VERSION": version,
+            "SARIF": str(tmp_path / "found.sarif"),
+            "RUNNER_TEMP": str(tmp_path / "runner"),
+            "GITHUB_OUTPUT": str(output),
+        }
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout, dict(line.split("=", 1) for line in output.read_text(encoding="utf-8").splitlines())
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("version", "requirement", "status"),
+    [
+        ("", "pytest-ckpt", 1),
+        ("0.1.0", "pytest-ckpt==0.1.0", 0),
+        (">=0.1", "pytest-ckpt>=0.1", 0),
+        ("~=0.1", "pytest-ckpt~=0.1", 0),
+    ],
+)
+def test_the_script_of_the_action_lints_and_reports(act, tmp_path, version, requirement, status):
+    (tmp_path / "load.py").write_text("import torch\ntorch.load('x')\n" if status else "x = 1\n", encoding="utf-8")
+
+    said, outputs = act("load.py load.py", version)
+
     assert (tmp_path / "installed").read_text(encoding="utf-8").strip() == requirement
-    assert output.read_text(encoding="utf-8").splitlines() == [f"sarif={tmp_path / 'found.sarif'}", f"status={status}"]
+    assert outputs == {"sarif": str(tmp_path / "found.sarif"), "status": str(status)}
     results = json.loads((tmp_path / "found.sarif").read_text(encoding="utf-8"))["runs"][0]["results"]
     assert bool(results) == bool(status)
-    assert ("::warning" in done.stdout or "::error" in done.stdout) == bool(status)
+    assert ("::warning" in said or "::error" in said) == bool(status)
+
+
+def test_the_paths_of_the_action_may_stand_on_several_lines(act, tmp_path):
+    for name in ("a.py", "b.py", "c.py"):
+        (tmp_path / name).write_text("import torch\ntorch.load('x', 'cpu')\n", encoding="utf-8")
+
+    said, _ = act("a.py b.py\nc.py\n")
+
+    assert [line.split("file=")[1][:4] for line in said.splitlines()] == ["a.py", "b.py", "c.py"]
+
+
+def test_there_is_nothing_to_upload_where_nothing_could_be_linted(act, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.ckpt-lint]\nignroe = []\n", encoding="utf-8")
+
+    assert act(".")[1] == {"status": "2"}
