@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lint_rules import output, registry
+from lint_rules import files, output, registry
 from lint_rules.config import ConfigError, Overrides, Resolver, describe
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _explain(ctx: click.Context, param: click.Parameter, value: str | None) -> N
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("paths", nargs=-1, type=click.Path())
+@click.argument("paths", nargs=-1, type=click.Path(readable=False))
 @click.option(
     "--select", metavar="RULES", callback=_selectors, multiple=True, help="Rules to use instead of the settings' own."
 )
@@ -68,7 +68,10 @@ def _explain(ctx: click.Context, param: click.Parameter, value: str | None) -> N
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and write nothing.")
 @click.option("--add-noqa", is_flag=True, help="Silence every finding by a comment where it stands.")
 @click.option(
-    "--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Report what is new since FILE was written."
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(readable=False, path_type=Path),
+    help="Report what is new since FILE was written.",
 )
 @click.option("--update-baseline", is_flag=True, help="With --baseline: write FILE, and report nothing.")
 @click.option("--output-format", type=click.Choice(output.formats()), default="full", show_default=True)
@@ -184,7 +187,7 @@ def _lint_stdin(runner: Runner, paths: Sequence[str], name: str | None) -> tuple
 def _show_settings(resolver: Resolver, paths: Iterable[str]) -> None:
     paths = list(paths) or ["."]
     absolute = (Path(os.path.normpath(Path(path).absolute())) for path in paths)
-    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in absolute)
+    folders = dict.fromkeys(path if files.is_folder(path) else path.parent for path in absolute)
     click.echo("\n\n".join(dict.fromkeys(describe(resolver.complete(folder)) for folder in folders)))
 
 

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from lint_rules import registry, target
+from lint_rules import files, registry, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -229,16 +229,16 @@ class Resolver:
         if folder not in self._targets:
             document = self._document(folder)
             stated = target.stated_by_pyproject(document)
-            if stated is None and any((folder / name).exists() for name in _PROJECT_FILES):
+            if stated is None and any(files.exists(folder / name) for name in _PROJECT_FILES):
                 stated = target.stated_by_requirements(folder)
-            is_top = "project" in document or (folder / ".git").exists() or folder.parent == folder
+            is_top = "project" in document or files.exists(folder / ".git") or folder.parent == folder
             self._targets[folder] = stated if stated or is_top else self._target(folder.parent)
         return self._targets[folder]
 
     def _document(self, folder: Path) -> Mapping[str, Any]:
         if folder not in self._documents:
             pyproject = folder / PYPROJECT
-            self._documents[folder] = read(pyproject) if pyproject.is_file() else {}
+            self._documents[folder] = read(pyproject) if files.is_file(pyproject) else {}
         return self._documents[folder]
 
 

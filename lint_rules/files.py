@@ -26,6 +26,24 @@ def shown(path: str) -> str:
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), path)
 
 
+# pathlib's own questions raise where a folder may not be looked into; to the linter, nothing is there.
+
+
+def exists(path: Path) -> bool:
+    """Say whether something is there."""
+    return os.path.exists(path)  # noqa: PTH110 -- see above
+
+
+def is_file(path: Path) -> bool:
+    """Say whether a file is there."""
+    return os.path.isfile(path)  # noqa: PTH113 -- see above
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether a folder is there."""
+    return os.path.isdir(path)  # noqa: PTH112 -- see above
+
+
 def replace(path: Path, expected: bytes, data: bytes) -> None:
     """Replace a file's content at once or not at all; its mode stays, and a link to it stays a link.
 

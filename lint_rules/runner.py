@@ -136,7 +136,10 @@ class Runner:
             found[job.path] = report
             self._remember(job, report)
         if self.write:
-            problems += filter(None, map(_written, todo.values(), map(found.__getitem__, todo)))
+            for job in todo.values():
+                if problem := _written(job, found[job.path]):
+                    problems.append(problem)
+                    found[job.path] = check(replace(job, fix=False, silence=False))
         reports = tuple(found.values())
         problems += [*walk.problems, *unseen.problems(), *(each for report in reports for each in report.problems)]
         self.cache.save()

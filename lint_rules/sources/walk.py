@@ -189,7 +189,7 @@ def _ignore_files_above(folder: Path, settings: Settings) -> IgnoreFiles:
     if not settings.respect_gitignore:
         return IgnoreFiles()
     chain = [folder, *folder.parents]
-    tops = [at for at, each in enumerate(chain) if (each / ".git").exists() or each == settings.root]
+    tops = [at for at, each in enumerate(chain) if files.exists(each / ".git") or each == settings.root]
     found = IgnoreFiles()
     for each in reversed(chain[1 : tops[0] + 1] if tops else []):
         found = found.within(str(each))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,41 @@ def test_a_file_that_cannot_be_opened_is_one_line(monkeypatch):
         "error: missing.py: there is no such file or folder; check the spelling",
     ]
     assert "a.py:3:9: CKP301" in made.stdout
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """Make a folder that may not be looked into, and a file that may not be read, as they are to anybody but root."""
+    Path("closed").mkdir()
+    Path("closed/a.py").write_text(FAULTY)
+    Path("shut.py").write_text(FAULTY)
+
+    def refusing(call, *names):
+        def refuse(path, *arguments, **keywords):
+            if isinstance(path, (str, Path)) and {Path(path).name, Path(path).parent.name} & set(names):
+                raise PermissionError(13, "Permission denied")
+            return call(path, *arguments, **keywords)
+
+        return refuse
+
+    monkeypatch.setattr(os, "stat", refusing(os.stat, "closed"))
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "shut.py")
+    monkeypatch.setattr(io, "FileIO", refusing(io.FileIO, "closed", "shut.py"))
+
+
+@pytest.mark.usefixtures("closed")
+def test_where_nobody_may_look_is_one_line_and_the_rest_is_linted():
+    Path("a.py").write_text(FAULTY)
+
+    assert lint(".", "--output-format", "concise").stderr.splitlines() == [
+        "error: shut.py: cannot be read (Permission denied)",
+        "error: closed/a.py: cannot be read (Permission denied)",
+    ]
+    named = lint("shut.py", "closed/a.py", "a.py", "--output-format", "concise")
+    assert named.exit_code == 2
+    assert named.stderr.count("cannot be read (Permission denied)") == 2
+    assert "a.py:3:9: CKP301" in named.stdout
+    assert lint("--show-settings", "closed/a.py").exit_code == 0
 
 
 def test_a_document_declares_no_encoding():

@@ -290,6 +290,8 @@ def test_a_failing_write_leaves_the_file(monkeypatch):
     assert Path("a.py").read_text() == FAULTY
     assert [path.name for path in Path().iterdir()] == ["a.py"]
     assert "the fixes cannot be written (No space left on device)" in made.stderr
+    assert "Fixed" not in made.stdout
+    assert made.stdout.startswith("a.py:5:1: CKP101 ")
 
 
 def test_a_write_protected_file_is_left(monkeypatch):
