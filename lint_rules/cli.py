@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from lint_rules import files, output, registry
 from lint_rules.config import ConfigError, Overrides, Resolver, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lint_rules.runner import Result, Runner
 
@@ -42,6 +42,8 @@ def _selectors(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
             registry.expand(selector)
     except registry.UnknownRuleError as error:
         raise click.BadParameter(str(error), ctx, param) from None
+    if values and not selectors and param.name == "select":
+        raise click.BadParameter("no rule is named; leave it out for the rules of the settings", ctx, param)
     return selectors if values else None
 
 
@@ -118,6 +120,7 @@ def main(  # noqa: PLR0913 -- a command has as many parameters as it has options
         ("--add-noqa", add_noqa, "--fix", fix),
         ("--add-noqa", add_noqa, "--baseline", baseline is not None),
         ("--update-baseline", update_baseline, "--diff", diff),
+        ("--statistics", statistics, "--output-format sarif", output_format == "sarif"),
     )
     if update_baseline and not baseline:
         raise click.UsageError("--update-baseline needs --baseline FILE, which says where the baseline is kept")
@@ -158,14 +161,25 @@ def main(  # noqa: PLR0913 -- a command has as many parameters as it has options
     except ConfigError as error:
         raise _UnusableError(str(error)) from None
 
-    for problem in result.problems:
-        click.echo(f"error: {problem}", err=True)
-    if diff:
-        sys.exit(_show_diff(result))
-    if from_stdin and edits:
-        sys.stdout.buffer.write(passed_on)
-    _show(result, output_format, statistics=statistics, err=from_stdin and edits)
+    with _telling_what_cannot_be_written():
+        for problem in result.problems:
+            click.echo(f"error: {problem}", err=True)
+        if diff:
+            sys.exit(_show_diff(result))
+        if from_stdin and edits:
+            sys.stdout.buffer.write(passed_on)
+        _show(result, output_format, statistics=statistics, err=from_stdin and edits)
     sys.exit(_exit_code(result, output_format))
+
+
+@contextmanager
+def _telling_what_cannot_be_written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads has read enough, and click knows what to do
+    except OSError as error:
+        raise _UnusableError(f"the output cannot be written ({error.strerror})") from None
 
 
 def _refuse_together(*pairs: tuple[str, bool, str, bool]) -> None:

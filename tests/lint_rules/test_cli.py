@@ -232,6 +232,8 @@ def test_large_projects_are_not_parsed_whole(monkeypatch):
     [
         (["--select", "CKP3O1"], 'there is no rule "CKP3O1": did you mean "CKP301"?'),
         (["--select", "CKP301,nonsense"], 'there is no rule "nonsense"'),
+        (["--select", " , "], "no rule is named; leave it out"),
+        (["--statistics", "--output-format", "sarif"], "--statistics and --output-format sarif cannot be given"),
         (["--ignore", "F401"], 'there is no rule "F401"'),
         (["--explain", "unguarded-torchload"], 'did you mean "unguarded-torch-load"?'),
         (["--output-format", "xml"], "'xml' is not one of 'concise', 'full', 'github', 'json', 'sarif'"),
@@ -258,6 +260,20 @@ def test_settings_that_cannot_be_used_exit_with_2():
     assert made.stdout == ""
     assert 'there is no setting "selct": did you mean "select"?' in made.stderr
     assert made.stderr.count("\n") == 1
+
+
+def test_an_output_that_cannot_be_written_exits_with_2(monkeypatch):
+    Path("a.py").write_text(FAULTY)
+
+    def render(*_, **__):
+        yield "a line"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lint_rules.output.renderer", lambda _: render)
+    made = lint("a.py")
+
+    assert made.exit_code == 2
+    assert made.stderr == "Error: the output cannot be written (No space left on device)\n"
 
 
 def test_rules_are_chosen_on_the_command_line():
