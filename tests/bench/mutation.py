@@ -32,7 +32,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import parso
 import pytest
@@ -42,7 +42,7 @@ from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from types import FrameType
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +83,11 @@ SUITE = (
 """What round-trips modules and resumes trainings in this process, and takes minutes."""
 MOST = 60
 EACH = 3
+CORES = len(os.sched_getaffinity(0))
+
+Outcome = Literal["own", "suite", "survived"]
+"""Which tests kill a mutant."""
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 class Without(Operator):
@@ -310,13 +315,15 @@ class Mutation:
             del items[test]
         rows, total = [], Counter[str]()
         for path in self._paths:
-            count: Counter[str] = Counter()
             possible = list(mutants(path))
-            for mutant in chosen(possible) if path.stem in OWN else possible:
-                outcome = self._outcome(path, items, mutant, partial(change.make, mutant))
-                count[outcome] += 1
+            tried = chosen(possible) if path.stem in OWN else possible
+            outcomes = in_forks(
+                [partial(self._outcome, path, items, mutant, partial(change.make, mutant)) for mutant in tried]
+            )
+            for mutant, outcome in zip(tried, outcomes, strict=True):
                 if outcome == "survived":
                     say(f"{path.name}:{mutant.line} {mutant.function} {mutant.operator}: {mutant.text}")
+            count = Counter[str](outcomes)
             count["possible"] = len(possible)
             rows.append(row(path.relative_to(PACKAGE).as_posix(), count))
             total += count
@@ -325,17 +332,44 @@ class Mutation:
         say("\n".join(["|---|---|---|---|---|---|", *rows, row("all", total)]))
         return passed
 
-    def _outcome(self, path: Path, items: Mapping[str, pytest.Item], mutant: Mutant, change: Callable[[], None]) -> str:
+    def _outcome(
+        self, path: Path, items: Mapping[str, pytest.Item], mutant: Mutant, change: Callable[[], None]
+    ) -> Outcome:
         reached = [test for test in self._reach.tests(path, mutant.line) if test in items]
         cases = items if path.parent.name == "checks" else reached  # what is said of a case is kept for several tests
         first = [test for test in cases if is_own(path, test)]
         about = [test for test in reached if concerns(path, items[test])]
         second = {*about, *reached[:MOST]} - {*first}
-        for outcome, tests in (("own", first), ("suite", second)):
+        stages: tuple[tuple[Outcome, Collection[str]], ...] = (("own", first), ("suite", second))
+        for outcome, tests in stages:
             ordered = [items[test] for test in sorted(tests, key=self._reach.seconds.__getitem__)]
             if not survive(ordered, change):
                 return outcome
         return "survived"
+
+
+def in_forks(tasks: Sequence[Callable[[], Outcome]]) -> list[Outcome]:
+    """Call functions in forks, as many at a time as there are cores, and give what they return."""
+    running: dict[int, int] = {}
+    found: dict[int, Outcome] = {}
+
+    def collect() -> None:
+        child, status = os.wait()
+        found[running.pop(child)] = OUTCOMES[os.waitstatus_to_exitcode(status)]
+
+    for index, task in enumerate(tasks):
+        if len(running) == CORES:
+            collect()
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(OUTCOMES.index(task()))
+            finally:
+                os._exit(len(OUTCOMES))  # it raised
+        running[child] = index
+    while running:
+        collect()
+    return [found[index] for index in range(len(tasks))]
 
 
 def survive(items: Collection[pytest.Item], change: Callable[[], None]) -> bool:

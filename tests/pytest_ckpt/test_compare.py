@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import math
 import random
 import struct
@@ -31,6 +32,7 @@ from pytest_ckpt.compare import (
     tied_groups,
     uninitialized,
     untied,
+    words,
 )
 
 
@@ -197,6 +199,29 @@ def test_unaligned_and_aligned_memory_of_equal_bits():
     assert not bits_equal(shifted, shifted.clone() + 1)
 
 
+def test_true_is_any_byte_but_zero():
+    assert bits_equal(torch.tensor([2, 0], dtype=torch.uint8).view(torch.bool), torch.tensor([True, False]))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "dtype"),
+    [
+        (torch.ones(2, 3), torch.int64),
+        (torch.ones(3), torch.int32),
+        (torch.ones(0), torch.int32),
+        (torch.ones(2, 4).t(), torch.int32),
+        (torch.ones(6)[2:], torch.int64),
+        (torch.ones(5)[1:], torch.int32),
+        (torch.ones(8, dtype=torch.float16), torch.int64),
+        (torch.ones(3, dtype=torch.float16), torch.int16),
+        (torch.ones(3, dtype=torch.complex64), torch.int64),
+    ],
+    ids=["even", "odd", "empty", "turned", "within", "unaligned", "half", "odd half", "complex"],
+)
+def test_bits_are_read_in_words_of_eight_bytes_where_memory_allows_it(tensor, dtype):
+    assert words(tensor).dtype == dtype
+
+
 def test_a_parameter_and_a_tensor_of_equal_bits():
     weight = nn.Parameter(torch.randn(3, 3))
     assert bits_equal(weight, weight.detach().clone())
@@ -208,10 +233,10 @@ def test_a_parameter_and_a_tensor_of_equal_bits():
 
 def sparse(layout):
     dense: Any = torch.tensor([[0, 1, 0, 2], [3, 0, 0, 0], [0, 0, 0, 0], [0, 0, 4, 0]], dtype=torch.float32)
-    blocks = {"blocksize": (2, 2)} if layout in {torch.sparse_bsr, torch.sparse_bsc} else {}
-    return dense.to_sparse(layout=layout, **blocks)
+    return dense.to_sparse(layout=layout, blocksize=BLOCKS.get(layout))
 
 
+BLOCKS = {torch.sparse_bsr: (2, 2), torch.sparse_bsc: (2, 2)}
 LAYOUTS = [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc]
 
 
@@ -234,6 +259,16 @@ def test_sparse_tensors_with_another_pattern_of_zeros():
     implied = torch.sparse_coo_tensor(torch.tensor([[0]]), torch.tensor([1.0]), (3,))
     assert torch.equal(stored.to_dense(), implied.to_dense())
     assert not bits_equal(stored, implied)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_compressed_tensors_that_store_a_zero(layout):
+    one, other = sparse(layout), sparse(layout)
+    one.values().zero_()
+    assert torch.equal(one.to_dense(), torch.zeros(4, 4))
+    assert not bits_equal(one, torch.zeros(4, 4).to_sparse(layout=layout, blocksize=BLOCKS.get(layout)))
+    assert not bits_equal(one, other)
 
 
 def test_uncoalesced_sparse_tensors_are_compared_by_their_sum_and_left_uncoalesced():
@@ -319,7 +354,7 @@ class Scaled(torch.Tensor):
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[override]
         if func is torch.ops.aten.detach.default:
             return cls(args[0].numbers, args[0].scale)
-        raise NotImplementedError(func)
+        raise TypeError(func)
 
 
 def test_tensor_subclasses_are_compared_by_what_they_are_made_of():
@@ -327,7 +362,9 @@ def test_tensor_subclasses_are_compared_by_what_they_are_made_of():
     assert bits_equal(Scaled(values, scale), Scaled(values.clone(), scale.clone()))
     assert not bits_equal(Scaled(values, scale), Scaled(values, scale * 2))
     assert not bits_equal(Scaled(values, scale), Scaled(values + 1, scale))
-    assert aspect(Scaled(values, scale), Scaled(values, scale * 2)) == "value"
+    found = difference("weight", Scaled(values, scale), Scaled(values, scale * 2))
+    assert found is not None
+    assert (found.aspect, found.expected, found.detail) == ("value", "float32[2]", "")
 
 
 def test_plain_subclasses_are_compared_as_tensors():
@@ -381,11 +418,25 @@ def test_entries_that_are_no_tensors():
     assert aspect(None, torch.ones(1)) == "type"
 
 
+@pytest.mark.parametrize("dtype", [one for one in DTYPES if one != torch.bool], ids=str)
+def test_spread_counts_and_measures_in_every_dtype_that_has_arithmetic(dtype):
+    one = torch.tensor([1.0, 2.0])
+    try:
+        pair = one.to(dtype), one.mul(torch.tensor([1.0, 2.0])).to(dtype)
+    except NotImplementedError:
+        pair = of_bytes(bytes(16), dtype), of_bytes(bytes(range(16)), dtype)
+        assert spread(*pair) == ""
+    else:
+        assert spread(*pair) == "1 of 2 elements differ, by 2 at the most"
+
+
 def test_spread_counts_and_measures():
     one, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.5, 2.0])
     assert spread(one, other) == "2 of 3 elements differ, by 1 at the most"
     nan = torch.tensor([math.nan, 1.0])
     assert spread(nan, torch.tensor([math.nan, 2.0])) == "1 of 2 elements differ, by 1 at the most"
+    assert spread(nan, torch.tensor([2.0, 1.0])) == "1 of 2 elements differ, by nan at the most"
+    assert spread(torch.tensor([1.0 + 1j]), torch.tensor([1.0 + 3j])) == "1 of 1 elements differ, by 2 at the most"
     assert spread(torch.tensor([True, False]), torch.tensor([True, True])) == "1 of 2 elements differ, by 1 at the most"
 
 
@@ -456,6 +507,8 @@ SAME = [
     ({"a": torch.ones(2)}, {"a": torch.ones(2)}),
     (deque([1, 2]), deque([1, 2])),
     (np.ones(3), np.ones(3)),
+    (np.poly1d([1.0, 2.0]), np.poly1d([1.0, 2.0])),
+    (array.array("d", [1.0]), array.array("d", [1.0])),
     (np.array([math.nan]), np.array([math.nan])),
     (torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)),
     (np.random.default_rng(1), np.random.default_rng(1)),
@@ -476,6 +529,8 @@ OTHER = [
     ({1, 2}, {1, 3}),
     (deque([1, 2]), deque([2, 1])),
     (np.ones(3), np.zeros(3)),
+    (np.poly1d([1.0, 2.0]), np.poly1d([1.0, 3.0])),
+    (array.array("d", [1.0]), array.array("d", [2.0])),
     (np.ones(3, np.float32), np.ones(3, np.float64)),
     (torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)),
     (np.random.default_rng(1), np.random.default_rng(2)),
@@ -547,6 +602,21 @@ def test_methods_of_two_modules_may_be_the_same_unless_it_must_be_known():
     one, other = nn.Linear(1, 1), nn.Linear(1, 1)
     assert equal(one.forward, other.forward)
     assert not equal(one.forward, other.forward, unknown=False)
+
+
+def test_what_is_not_known_of_a_method_does_not_hold_for_its_module():
+    one, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    assert not equal([one.forward, one], [other.forward, other])
+
+
+def test_modules_are_what_they_hold_whatever_they_say_of_themselves():
+    class Alike(nn.Linear):
+        def __eq__(self, other):
+            return True
+
+        __hash__ = nn.Linear.__hash__
+
+    assert not equal(Alike(1, 1), Alike(1, 1))
 
 
 def test_a_closure_whose_variable_is_not_set_yet_holds_nothing():
@@ -653,16 +723,24 @@ def test_storages_are_those_that_hold_memory_of_their_own():
     ("value", "text"),
     [
         (torch.tensor([1.0, 2.5, -3.0, 4.0]), "float32[4] 1, 2.5, -3, …"),
+        (torch.tensor([1.0, 2.5, -3.0]), "float32[3] 1, 2.5, -3"),
         (torch.tensor(7), "int64[] 7"),
         (torch.zeros(0, 3), "float32[0, 3]"),
         (torch.tensor([1.0]).to(torch.float8_e4m3fn), "float8_e4m3fn[1] 1"),
         (torch.eye(2).to_sparse(), "float32[2, 2] sparse_coo"),
+        (torch.tensor([1.0, 2.0], dtype=torch.bfloat16), "bfloat16[2] 1, 2"),
+        (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "qint8[2]"),
         (torch.ones(2, device="meta"), "float32[2] on meta"),
         (nn.Linear(1, 1), "Linear with 2 parameters"),
         (nn.Identity(), "Identity with 0 parameters"),
+        ([1, 2, 3, 4], "list(4) [1, 2, 3, 4]"),
         ([1, 2, 3, 4, 5], "list(5) [1, 2, 3, 4, …]"),
+        (dict.fromkeys("abc", 1), "dict(3) {'a': 1, 'b': 1, 'c': 1}"),
+        (dict.fromkeys("abcd", 1), "dict(4) {'a': 1, 'b': 1, 'c': 1, …}"),
         ({"a": torch.ones(1)}, "dict(1) {'a': float32[1] 1}"),
         (Opaque(1), "Opaque object"),
+        ("x" * 58, "'" + "x" * 58 + "'"),
+        ("x" * 59, "'" + "x" * 58 + "…"),
         ("x" * 100, "'" + "x" * 58 + "…"),
     ],
 )
