@@ -154,7 +154,10 @@ class _Observer:
             seen.notes += (f"{note}restores was compared, not how training goes on",)
             return frozenset(again)
         changes = [one for one in suspects(saved.before, saved.after) if one.sure]
-        seen.save_changes = tuple(_changes(changes, saved))
+        drew = any(slot.kind == "generator" for one in changes for slot in one.expected.values() if slot is not None)
+        seen.save_changes = tuple(_changes(changes, saved, typed))
+        if not seen.save_changes and not drew:  # gradients and counters, say, which a step may read
+            seen.save_changes = tuple(_changes(changes, saved, lambda _slot: True))
         if not seen.save_changes:
             seen.notes += ("saving draws random numbers, so a run that is saved trains otherwise than one that is not",)
         return frozenset()
@@ -223,15 +226,18 @@ def _certain(one: Suspect) -> bool:
     return all(typed(slot) and slot.kind != "group" for slot in slots)
 
 
-def _changes(changed: Sequence[Suspect], saved: _Saved) -> Any:
+def _changes(changed: Sequence[Suspect], saved: _Saved, counts: Callable[[Slot], bool]) -> Any:
     for one in changed:
         for path in one.expected:
             slot, now = saved.before.slots.get(path), saved.after.slots.get(path)
             either = slot or now
-            if either is not None and typed(either):
+            if either is not None and counts(either):
+                name = path.removesuffix(" mode").removesuffix(" requires_grad")
+                if either.kind == "grad":
+                    name = f"{either.parent}.grad"
                 yield (
                     _CATEGORY_OF_SAVE.get(either.kind, "save-mutates"),
-                    Changed(shown(path.removesuffix(" mode").removesuffix(" requires_grad")), _text(slot), _text(now)),
+                    Changed(shown(name), _text(slot), _text(now)),
                 )
 
 

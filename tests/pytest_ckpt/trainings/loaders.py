@@ -1,4 +1,4 @@
-"""Trainings that hold the iterator of a DataLoader, scale their loss by hand, or draw while they save."""
+"""Trainings that hold the iterator of a DataLoader, scale their loss by hand, or draw or clear while they save."""
 
 # Code under test, as people write it: to type it would change it.
 # mypy: ignore-errors
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.pytest_ckpt.trainings import Loop, X, Y, correct, faulty
@@ -123,4 +124,36 @@ class DrawsBeforeSaving(Noisy):
 
     def save(self, path):
         self.model(torch.randn(2, 4))
+        super().save(path)
+
+
+@correct()
+class Accumulates(Loop):
+    """Steps after every second batch, and may be saved in between."""
+
+    def step(self, number):
+        x, y = self.batch(number)
+        loss = functional.mse_loss(self.model(x), y)
+        loss.backward()
+        if number % 2:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return loss.item()
+
+    def state(self):
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        return {**super().state(), "gradients": gradients}
+
+    def restore(self, content):
+        super().restore(content)
+        for name, gradient in content["gradients"].items():
+            self.model.get_parameter(name).grad = gradient
+
+
+@faulty("save-mutates", key="fc1.weight.grad")
+class ClearsWhenSaving(Accumulates):
+    """Makes the checkpoint smaller than it is."""
+
+    def save(self, path):
+        self.optimizer.zero_grad()
         super().save(path)
