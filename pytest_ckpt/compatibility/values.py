@@ -141,6 +141,8 @@ class Landing:
             agrees = bool(raw) and bench.agrees()
         if agrees:
             return tuple(_untouched(name, describe(one), describe(self.live[name])) for name, one in raw.items())
+        if missed := self._missed(bench):
+            return tuple(_dropped(name, describe(self.old[name])) for name in missed)
         pairs = guess({name: self.old[name] for name in self.unused}, kept)
         changed = [
             (kept[new], self.old[old].detach().to(kept[new].dtype).reshape(kept[new].shape))
@@ -160,6 +162,23 @@ class Landing:
             for old, new in pairs.items()
             if agrees
         )
+
+    def _missed(self, bench: Bench) -> tuple[str, ...]:
+        """Give the unused old entries in whose place today has None, as with `bias=False`, if the outputs miss them."""
+        owners = dict(self.loaded.module.named_modules())
+        places = {}
+        for name in self.unused:
+            path, _, last = name.rpartition(".")
+            for registry in (owners[path]._parameters, owners[path]._buffers) if path in owners else ():  # noqa: SLF001 -- what is None is listed nowhere else
+                if last in registry and registry[last] is None:
+                    places[name] = registry, last
+        try:
+            for name, (registry, last) in places.items():
+                registry[last] = nn.Parameter(self.old[name].detach(), requires_grad=False)
+            return tuple(places) if places and bench.agrees() else ()
+        finally:
+            for registry, last in places.values():
+                registry[last] = None
 
     def unexplained(self, difference: str) -> tuple[Cause, ...]:
         """Name what is most likely at fault where no single change brings the old outputs back."""
@@ -288,6 +307,17 @@ class Landing:
                     "separate tensors",
                     "one tensor",
                 )
+
+
+def _dropped(name: str, expected: str) -> Cause:
+    return Cause(
+        "key-mismatch",
+        name,
+        expected,
+        "None",
+        "today's module has None here, so the old entry is dropped, and with it the outputs are the old ones",
+        "build the module with it for old checkpoints, and raise for unexpected keys when loading",
+    )
 
 
 def _untouched(name: str, expected: str, actual: str) -> Cause:

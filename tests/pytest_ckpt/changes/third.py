@@ -307,3 +307,24 @@ def auxiliary_statistics_dropped_and_new_ones_hidden():
             return self.fc(x)
 
     return lambda: Counted("count"), lambda: Counted("seen")
+
+
+@breaks(KEYS, key=("0.fc.bias", "1.fc.bias"), load_state=leniently)
+def biases_gone_and_loaded_leniently():
+    def stack(bias):
+        return lambda: nn.Sequential(Chain(fc=nn.Linear(8, 8, bias=bias)), Chain(fc=nn.Linear(8, 8, bias=bias)))
+
+    return stack(True), stack(False)
+
+
+@keeps(load_state=leniently)
+def bias_of_a_head_for_training_gone_and_loaded_leniently():
+    class Trained(nn.Module):
+        def __init__(self, bias):
+            super().__init__()
+            self.fc, self.auxiliary = nn.Linear(8, 8), nn.Linear(8, 3, bias=bias)
+
+        def forward(self, x):
+            return (self.fc(x), self.auxiliary(x)) if self.training else self.fc(x)
+
+    return lambda: Trained(True), lambda: Trained(False)
