@@ -6,6 +6,7 @@ place. Whoever runs it twice and compares has to start from the same point both 
 
 from __future__ import annotations
 
+import copy
 import copyreg
 import inspect
 from collections import deque
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _OBJECTS_DEEP = 2
 _INTERNAL = frozenset(nn.Module().__dict__)
+_FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _REGISTRIES = frozenset(name for name, value in nn.Module().__dict__.items() if isinstance(value, dict))
 
 
@@ -204,9 +206,14 @@ class Replaced:
     before: Any
     now: Any
 
+    @property
+    def is_hooks(self) -> bool:
+        """Whether it is a registry of forward hooks."""
+        return self.name in _FORWARD_HOOKS
+
 
 class Attributes:
-    """What a module and its submodules hold in attributes at one time, copied; parameters and buffers are not."""
+    """What a module and its submodules hold in attributes and as forward hooks at one time; parameters are left out."""
 
     def __init__(self, module: nn.Module) -> None:
         """Copy it.
@@ -220,10 +227,15 @@ class Attributes:
             for path, owner in module.named_modules()
             for name, value in attributes(owner).items()
         ]
+        self._held += [
+            Replaced(".".join(filter(None, (path, name))), owner, name, copy.copy(vars(owner)[name]), None)
+            for path, owner in module.named_modules()
+            for name in _FORWARD_HOOKS
+        ]
 
     def replaced(self) -> Iterator[Replaced]:
         """Give those that hold something else now."""
         for one in self._held:
-            now = attributes(one.owner).get(one.name)
+            now = vars(one.owner)[one.name] if one.is_hooks else attributes(one.owner).get(one.name)
             if not equal(one.before, now):
                 yield replace(one, now=now)

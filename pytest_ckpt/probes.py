@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,25 +159,27 @@ def _damages(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _follows(trip: Trip, path: Path) -> tuple[Changed, ...]:
-    """Save another module over the file, the user's way, and list the loaded entries that change with it.
+    """Save another module over the checkpoint, the user's way, and list the loaded entries that change with it.
 
-    Only a process that still maps the file can see it change; Linux tells which do.
+    Only a process that still maps a file of it can see it change; Linux tells which do.
     """
-    maps = Path("/proc/self/maps")
-    if trip.loaded is None or not path.is_file() or not sys.platform.startswith("linux"):
+    if trip.loaded is None or not sys.platform.startswith("linux"):
         return ()
-    if str(path) not in maps.read_text(encoding="utf-8", errors="replace"):
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    sizes = {file: file.stat().st_size for file in files if file.is_file() and f"{file}\n" in maps}
+    if not sizes:
         return ()
-    before, size = Prints(entries(trip.loaded)), path.stat().st_size
+    before = Prints(entries(trip.loaded))
     save = trip.call.save or (lambda module, place: torch.save(module.state_dict(), place))
     try:
         save(trip.call.build_apart(trip.source), path)
     except Exception:  # noqa: BLE001 -- it worked once; nothing follows from this
         return ()
     finally:
-        if path.stat().st_size < size:  # whoever reads behind the end of a mapped file is killed
-            with path.open("r+b") as file:
-                file.truncate(size)
+        for file, size in sizes.items():
+            if file.exists() and file.stat().st_size < size:  # whoever reads behind the end of a mapped file is killed
+                os.truncate(file, size)
     return before.changes(entries(trip.loaded))
 
 

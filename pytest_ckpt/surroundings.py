@@ -68,6 +68,8 @@ class Place:
                 return self.owner.cell_contents
             except ValueError:
                 return _ABSENT
+        if self._is_default:
+            return _defaults(self.owner)[self.name]
         return vars(self.owner).get(self.name, _ABSENT)
 
     def set(self, value: Any) -> None:
@@ -75,11 +77,21 @@ class Place:
         if isinstance(self.owner, CellType):
             if value is not _ABSENT:
                 self.owner.cell_contents = value
+        elif self._is_default:
+            pass  # it is the same object for ever, and its content is brought back
         elif value is _ABSENT:
             if self.get() is not _ABSENT:
                 delattr(self.owner, self.name)
         elif self.get() is not value:
             setattr(self.owner, self.name, value)
+
+    @property
+    def _is_default(self) -> bool:
+        """Whether it is the default value of a function's parameter."""
+        function = self.owner
+        return (
+            isinstance(function, FunctionType) and self.name not in vars(function) and self.name in _defaults(function)
+        )
 
     @property
     def home(self) -> str:
@@ -330,6 +342,9 @@ def _of_function(function: FunctionType, seen: dict[int, Any]) -> Iterator[Place
     for name, value in vars(function).items():
         if _may_hold_state(value):
             yield Place(function, name, f"{function.__name__}.{name}")
+    for name, value in _defaults(function).items():
+        if isinstance(value, (list, dict, set, deque)):  # one object for all calls
+            yield Place(function, name, name)
     home = sys.modules.get(function.__module__)
     names = _names(function.__code__)
     for name in names:
@@ -343,6 +358,17 @@ def _of_function(function: FunctionType, seen: dict[int, Any]) -> Iterator[Place
         if _may_hold_state(value):
             yield place
         yield from _within(value, names, seen)
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    """Give the default values of a function's parameters by name."""
+    code = function.__code__
+    positional = code.co_varnames[: code.co_argcount]
+    values = function.__defaults__ or ()
+    return {
+        **dict(zip(positional[len(positional) - len(values) :], values, strict=True)),
+        **(function.__kwdefaults__ or {}),
+    }
 
 
 def _within(value: Any, names: Collection[str], seen: dict[int, Any]) -> Iterator[Place]:

@@ -234,8 +234,11 @@ class Traveller:
             for one in found:
                 moment.restore()
                 set_attribute(one.owner, one.name, one.before)
-                if first_difference(reference, self._run(trip.bare)) is not None:
-                    yield Changed(one.key, describe(one.before), describe(one.now))
+                differs = first_difference(reference, self._run(trip.bare)) is not None
+                set_attribute(one.owner, one.name, one.now)
+                if differs:
+                    shown = _hooks if one.is_hooks else describe
+                    yield Changed(one.key, shown(one.before), shown(one.now))
         except ForwardError:
             return  # what forward needs besides is another matter
         finally:
@@ -510,18 +513,18 @@ class Traveller:
         used = self._bare(self._call.build_apart(trip.source))
         if self._leg.loaded_on != "cpu":
             to_device(used, self._leg.loaded_on)
-        mode = [(module, module.training) for module in used.modules()]
         moment = Moment(loaded)
         try:
             if first_difference(reference, self._run(loaded)) is not None:
                 return
             self._run(used)
-            for module, was_training in mode:
-                module.training = was_training
+            mode = [(module, module.training) for module in used.modules()]
             self._call.put(used, self._format.read(self._path, self._leg.loaded_on, used.state_dict))
+            for module, was_training in mode:
+                module.training = was_training  # and not by eval(), which may renew what loading should have renewed
         except Exception:  # noqa: BLE001 -- a used module may refuse what a fresh one takes; that is another matter
             return
-        trip.warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run, self._call.build)
+        trip.warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run_as_it_is, self._call.build)
         if any(one.kind == "unknown" for one in trip.warm.culprits):
             trip.warm = self._in_caches(used, reference) or trip.warm
 
@@ -537,7 +540,7 @@ class Traveller:
         def place(caches: Sequence[Place]) -> str | None:
             moment.restore()
             with emptied(caches):
-                return first_difference(reference, self._run(used))
+                return first_difference(reference, self._run_as_it_is(used))
 
         found, differing = filled_caches(used), place(())
         if differing is None or place(found) is not None:
@@ -554,6 +557,10 @@ class Traveller:
         else:
             module.eval()  # its result is not used: some modules return another one, or None
         return (runner or self._call.runner)(module, self._leg.loaded_on)
+
+    def _run_as_it_is(self, module: nn.Module) -> Any:
+        """Run a module in the mode that it is in."""
+        return self._call.runner(module, self._leg.loaded_on)
 
     def _run_on(self, module: nn.Module) -> Any:
         """Run a module; in training mode, note what that leaves in its buffers too, for training goes on from there."""
@@ -598,6 +605,10 @@ def _heads(module: nn.Module) -> dict[str, Tensor]:
         for name, tensor in entries(module).items()
         if not is_lazy(tensor) and tensor.device.type != "meta" and type(tensor.data) is torch.Tensor
     }
+
+
+def _hooks(registry: Mapping[int, Any]) -> str:
+    return f"{len(registry)} hook{'s' * (len(registry) != 1)}"
 
 
 def _state_dict(module: nn.Module) -> Mapping[str, Any]:

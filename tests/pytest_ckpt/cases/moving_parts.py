@@ -10,6 +10,7 @@ import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -277,3 +278,115 @@ def slow_down(module: nn.Module) -> None:
 def normed() -> nn.Module:
     """Give a module whose running statistics follow a momentum that a schedule may set."""
     return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+
+
+# --------------------------------------------------------------------------------- a model in use that gets new weights
+
+
+@faulty("stale-cache", key="fused", inputs=X, alone=True)
+class FusedByEval(nn.Module):
+    """Fuses two branches when it is put into eval mode, as re-parametrised networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.side = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.fused = None
+
+    def fuse(self) -> None:
+        self.fused = None if self.training else (self.main.weight + self.side.weight).detach()
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self.fuse()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main(x) + self.side(x) if self.training else x @ self.fused.T + self.main.bias + self.side.bias
+
+
+@correct(inputs=X)
+class FusedByEvalAndLoading(FusedByEval):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_load_state_dict_post_hook(lambda module, _keys: module.fuse())
+
+
+# ------------------------------------------------------------------------------------------ more that saving must leave
+
+
+class _Hooked(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.register_forward_hook(lambda _module, _args, output: output.relu())
+
+
+def load_hooked(path: Path) -> _Hooked:
+    module = _Hooked()
+    module.load_state_dict(read(path))
+    return module
+
+
+def save_without_hooks(module: nn.Module, path: Path) -> None:
+    module._forward_hooks.clear()
+    write(module, path)
+
+
+def save_with_hooks_off(module: nn.Module, path: Path) -> None:
+    hooks = dict(module._forward_hooks)
+    module._forward_hooks.clear()
+    write(module, path)
+    module._forward_hooks.update(hooks)
+
+
+@faulty("save-mutates", key="_forward_hooks", inputs=X, save=save_without_hooks, load=load_hooked, alone=True)
+@correct(inputs=X, save=save_with_hooks_off, load=load_hooked)
+class Hooked(_Hooked):
+    pass
+
+
+# ---------------------------------------------------------------------------------------------- what all have in common
+
+
+def append(module: nn.Module) -> None:
+    module.shifts.append(1.5)
+
+
+@faulty("unsaved-state", key="shifts", inputs=X, prepare=append, alone=True)
+class SharesItsDefault(nn.Linear):
+    def __init__(self, shifts: list[float] = []) -> None:  # noqa: B006 -- the fault: one list for all instances
+        super().__init__(4, 4)
+        self.shifts = shifts
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + sum(self.shifts)
+
+
+@correct(inputs=X)
+class NeverChangesItsDefault(SharesItsDefault):
+    def __init__(self, shifts: list[float] = [0.5]) -> None:  # noqa: B006 -- it is only read
+        super().__init__(shifts)
+
+
+def save_arrays(module: nn.Module, path: Path) -> None:
+    path.mkdir(exist_ok=True)
+    for name, tensor in module.state_dict().items():
+        np.save(path / f"{name}.npy", tensor.numpy())
+
+
+def load_mapped(path: Path) -> nn.Module:
+    module = nn.Linear(4, 4)
+    for name, parameter in module.named_parameters():
+        parameter.data = torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="r+"))
+    return module
+
+
+def load_arrays(path: Path) -> nn.Module:
+    module = nn.Linear(4, 4)
+    module.load_state_dict({file.stem: torch.from_numpy(np.load(file, mmap_mode="r+")) for file in path.iterdir()})
+    return module
+
+
+@faulty("aliasing", key="weight", inputs=X, save=save_arrays, load=load_mapped)
+@correct(inputs=X, save=save_arrays, load=load_arrays)
+def of_a_folder() -> nn.Module:
+    return nn.Linear(4, 4)
