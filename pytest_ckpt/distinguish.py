@@ -58,6 +58,13 @@ def is_simple(tensor: Tensor) -> bool:
     )
 
 
+def is_table(tensor: Tensor) -> bool:
+    """Whether a tensor holds whole numbers or flags that are not all alike, such as positions, indices or a mask."""
+    if tensor.layout != torch.strided or tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized:
+        return False
+    return tensor.device.type != "meta" and tensor.numel() > 1 and bool((tensor != tensor.flatten()[0]).any())
+
+
 def _move(tensor: Tensor, generator: torch.Generator) -> bool:
     data = tensor.detach()
     try:

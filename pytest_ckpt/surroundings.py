@@ -11,18 +11,20 @@ import sys
 import sysconfig
 import threading
 from collections import deque
+from collections.abc import MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from pytest_ckpt import spare
-from pytest_ckpt.attribution import smallest
+from pytest_ckpt.attribution import counterparts, smallest
 from pytest_ckpt.compare import describe, equal
 from pytest_ckpt.copying import Copier
 from pytest_ckpt.moment import Moment, contents, modules_within, reachable
@@ -235,6 +237,50 @@ def filled_caches(module: nn.Module) -> tuple[Place, ...]:
     return tuple(place for place in places if place.get().cache_info().currsize)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """What a mapping outside of a module keeps for it, or for its id.
+
+    Attributes:
+        place: The mapping's place.
+        value: What it keeps for a module or one of its submodules.
+        other: The key of what stands in the same place in another module.
+    """
+
+    place: Place
+    value: Any
+    other: Any
+
+    @property
+    def described(self) -> Outside:
+        """What a report says of it."""
+        return Outside(self.place.key, self.place.home, describe(self.value), "not set")
+
+
+def kept_for(module: nn.Module, other: nn.Module) -> tuple[Kept, ...]:
+    """List what mappings outside keep for a module and its submodules, and not for those of another."""
+    return tuple(
+        Kept(place, mapping[key], instead)
+        for place in used(module)
+        if isinstance(mapping := place.get(), MutableMapping)
+        for one, twin in counterparts(module, other)
+        for key, instead in ((one, twin), (id(one), id(twin)))
+        if key in mapping and instead not in mapping
+    )
+
+
+@contextmanager
+def shared_with(kept: Iterable[Kept]) -> Iterator[None]:
+    """Let the mappings keep the same for the other module."""
+    for one in kept:
+        one.place.get()[one.other] = one.value
+    try:
+        yield
+    finally:
+        for one in kept:
+            del one.place.get()[one.other]
+
+
 @contextmanager
 def emptied(caches: Iterable[Place]) -> Iterator[None]:
     """Let functions have empty caches; afterwards they have their own again, with what they held."""
@@ -411,7 +457,7 @@ def _may_hold_state(value: Any) -> bool:
         return False
     if _is_cache(value):
         return True
-    if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module, threading.local)):
+    if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module, threading.local, WeakKeyDictionary)):
         return value is not _ABSENT
     return type(value).__module__ == "numpy" or _is_own(type(value).__module__)
 

@@ -26,7 +26,7 @@ from pytest_ckpt.compare import (
 )
 from pytest_ckpt.conflicts import collisions, strays, tie_conflicts
 from pytest_ckpt.copying import duplicate
-from pytest_ckpt.distinguish import distinguish
+from pytest_ckpt.distinguish import distinguish, is_table
 from pytest_ckpt.elsewhere import simulate
 from pytest_ckpt.facts import (
     blamed,
@@ -48,7 +48,7 @@ from pytest_ckpt.moment import Attributes, Moment, marks, set_attribute
 from pytest_ckpt.outputs import ForwardError, Trained, draw, first_difference, same_randomness, where
 from pytest_ckpt.probes import probe
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
-from pytest_ckpt.surroundings import EMPTY_CACHE, WHAT_IS_CACHED, emptied, filled_caches
+from pytest_ckpt.surroundings import EMPTY_CACHE, WHAT_IS_CACHED, emptied, filled_caches, kept_for, shared_with
 from pytest_ckpt.trip import Changed, Trip
 
 _HEAD = 4096
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from pytest_ckpt.call import Call
     from pytest_ckpt.legs import Leg
     from pytest_ckpt.outputs import Runner
-    from pytest_ckpt.surroundings import Place
+    from pytest_ckpt.surroundings import Kept, Outside, Place
 
 
 class Traveller:
@@ -158,10 +158,11 @@ class Traveller:
         trip.carried = frozenset(name for name in live if renamed or name in keys)
 
     def _distinguish(self, trip: Trip) -> None:
-        """Move every entry that the state carries, but not what is frozen and the same in every instance.
+        """Move every entry that the state carries, but not what is frozen or a table and alike in every instance.
 
-        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out. A buffer is moved
-        even so: a loader that drops what the constructor makes again says so with `allow_missing`.
+        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out, and what a
+        constructor counts out, such as position ids, which many loaders drop. Another buffer is moved even so: a loader
+        that drops what the constructor makes again says so with `allow_missing`.
         """
         self._twin = self._call.build_apart(trip.source)
         live = entries(trip.bare)  # now, since a constant that both are built on has been replaced
@@ -169,8 +170,7 @@ class Traveller:
         given = {
             name
             for name, tensor in twin.items()
-            if isinstance(tensor, nn.Parameter)
-            and not tensor.requires_grad
+            if (not tensor.requires_grad if isinstance(tensor, nn.Parameter) else is_table(tensor))
             and name in live
             and difference(name, live[name], tensor) is None
         }
@@ -481,7 +481,8 @@ class Traveller:
 
     def _elsewhere(self, trip: Trip) -> None:
         """Load once more in the surroundings of a new process, where nothing was found in these."""
-        if trip.differences or trip.outputs.culprits or trip.place is not None or not self._call.runner.given:
+        known = trip.differences or trip.outputs.culprits or trip.outside or trip.place is not None
+        if known or not self._call.runner.given:
             return
 
         runner = self._call.runner.reseeded()  # what was drawn once for all is drawn anew there, from another seed
@@ -585,13 +586,30 @@ class Traveller:
         lost = {one.key: source[one.key] for one in trip.differences if one.key in source}
         lost.update((name, source[name]) for name in source if name in target and self._call.allowed(name))
         trip.outputs = attribute_outputs(moment, trip.bare, loaded, lost, trip.carried, self._run_on, self._call.build)
-        if trip.outputs.reason:
+        if any(one.kind == "unknown" for one in trip.outputs.culprits):
+            moment.restore()
+            trip.outside = self._kept_for(trip, loaded)
+            trip.outputs = Attribution() if trip.outside else trip.outputs
+        elif trip.outputs.reason:
             trip.notes = (*trip.notes, trip.outputs.reason)
         elif not trip.outputs.culprits and not trip.differences:
             reference, before = self._run(trip.bare), marks(loaded)
             same = first_difference(reference, self._run(loaded)) is None
             if same and (before != marks(loaded) or filled_caches(loaded)):
                 self._warm(trip, loaded, reference)
+
+    def _kept_for(self, trip: Trip, loaded: nn.Module) -> tuple[Outside, ...]:
+        """Name the mappings that keep for the saved module what makes its outputs, and nothing for the loaded one."""
+        moment = Moment(loaded)
+        reference = self._run_on(trip.bare)
+
+        def explains(kept: Sequence[Kept]) -> bool:
+            moment.restore()
+            with shared_with(kept):
+                return first_difference(reference, self._run_on(loaded)) is None
+
+        found = kept_for(trip.bare, loaded)
+        return tuple(one.described for one in smallest(found, explains)) if found and explains(found) else ()
 
 
 def _heads(module: nn.Module) -> dict[str, Tensor]:

@@ -32,10 +32,10 @@ class StaleCache(Check):
     ## How it is found
 
     As for unsaved-state; then a fresh module is built while the operations of its constructor are recorded, which
-    tells whether the value comes from the module's entries. Where a forward sets attributes or fills
-    a cache of functools, another fresh module runs before it is loaded, as a model in use that gets new weights; it must
-    then compute what the saved one computes, without another `eval()`. A module whose second run differs from its
-    first by itself, such as one that keeps a stream, is left alone.
+    tells whether the value comes from the module's entries. Where a forward sets attributes or fills a cache of
+    functools, another fresh module runs before it is loaded, as a model in use that gets new weights; it must then
+    compute what the saved one computes, without another `eval()`. A module whose second run differs from its first by
+    itself, such as one that keeps a stream, is left alone.
 
     ## What to do
 

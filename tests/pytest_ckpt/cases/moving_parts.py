@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -390,3 +391,72 @@ def load_arrays(path: Path) -> nn.Module:
 @correct(inputs=X, save=save_arrays, load=load_arrays)
 def of_a_folder() -> nn.Module:
     return nn.Linear(4, 4)
+
+
+# --------------------------------------------------------------------------------------- kept outside, module by module
+
+_gain_of = weakref.WeakKeyDictionary()
+_names_of = {}
+
+
+def keep_a_gain(module: nn.Module) -> None:
+    _gain_of[module] = 3.0
+
+
+def keep_a_gain_by_id(module: nn.Module) -> None:
+    _names_of[id(module)] = 3.0
+
+
+@faulty("unsaved-state", key="_gain_of", inputs=X, prepare=keep_a_gain, alone=True)
+class KeptByModule(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * _gain_of.get(self, 1.0)
+
+
+@faulty("unsaved-state", key="_names_of", inputs=X, prepare=keep_a_gain_by_id, alone=True)
+class KeptById(KeptByModule):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.Linear.forward(self, x) * _names_of.get(id(self), 1.0)
+
+
+@correct(inputs=X)
+class KeptForTheLog(KeptByModule):
+    def forward(self, x: Tensor) -> Tensor:
+        _gain_of[self] = x.mean().item()
+        return nn.Linear.forward(self, x)
+
+
+# -------------------------------------------------------------------------------------- what the constructor counts out
+
+
+class _Positions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(8, 4)
+        self.register_buffer("position_ids", torch.arange(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table(self.position_ids[: len(x)])
+
+
+def load_without_positions(path: Path) -> _Positions:
+    state = read(path)
+    del state["position_ids"]
+    module = _Positions()
+    missing, unexpected = module.load_state_dict(state, strict=False)
+    assert set(missing) <= {"position_ids"}
+    assert not unexpected
+    return module
+
+
+def turn_positions(module: nn.Module) -> None:
+    module.position_ids.copy_(module.position_ids.flip(0))
+
+
+@correct(inputs=X, save=write, load=load_without_positions)
+@faulty("unsaved-state", key="position_ids", inputs=X, prepare=turn_positions, save=write, load=load_without_positions)
+class Positions(_Positions):
+    pass
