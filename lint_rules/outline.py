@@ -17,6 +17,8 @@ from lint_rules.knowledge import BASE, MODULE, SAME_MODULE, STATELESS
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from lint_rules.origins import Origins
+
 _MODULES = frozenset({"torch", "torch.serialization"})
 #: How deep a name of a module is followed, `torch.serialization.load` being two dots deep.
 _DEPTH = 4
@@ -138,16 +140,23 @@ class Outline:
             return False
         if "torch" in self._stars or (isinstance(node.func, ast.Name) and node.func.id in self.defined):
             return True
-        makers = (name for name in self._may_mean(node.func) if MODULE.match(name))
+        makers = (name for name in self.meanings(node.func) if MODULE.match(name))
         return any(not (stateful and STATELESS.match(name.rpartition(".")[2])) for name in makers)
 
     def may_be_module_class(self, definition: ast.ClassDef) -> bool:
         """Tell whether a class may be a module, as `lint_rules.evidence.Modules.is_module` has it."""
         return "torch" in self._stars or any(
             (isinstance(base, ast.Name) and base.id in self.defined)
-            or any(MODULE.match(name) or BASE.match(name) for name in self._may_mean(base))
+            or any(MODULE.match(name) or BASE.match(name) for name in self.meanings(base))
             for base in definition.bases
         )
+
+    @cached_property
+    def origins(self) -> Origins:
+        """Where the values of names may come from."""
+        from lint_rules.origins import Origins
+
+        return Origins(self)
 
     def is_state_of_module(self, node: ast.expr) -> bool:
         """Tell whether an expression is the state of an object that the source did not load: `other.state_dict()`."""
@@ -156,7 +165,7 @@ class Outline:
             and isinstance(node.func, ast.Attribute)
             and node.func.attr == "state_dict"
             and "state_dict" not in self.members
-            and not self._may_mean(node.func.value)
+            and not self.meanings(node.func.value)
         )
 
     @cached_property
@@ -198,7 +207,7 @@ class Outline:
                     grows = True
         return found
 
-    def _may_mean(self, node: ast.expr) -> set[str]:
+    def meanings(self, node: ast.expr) -> set[str]:
         """Give the dotted names that an expression may stand for; nothing for an object of the program."""
         return _meanings(node, self._known)
 

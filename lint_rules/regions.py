@@ -120,8 +120,8 @@ def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
     """
     lines = split_lines(text)
     functions = list(_functions(outline.tree.body, None, None))
-    if any(rule.follows for rule in rules):
-        _mark(functions, [rule for rule in rules if rule.follows], text, lines)
+    if following := [rule for rule in rules if rule.follows_in(outline)]:
+        _mark(functions, following, text, lines)
         top = _Function("", None, 0, 0, 0, 0, needed=True)
         _read(outline, functions, top)
         _close([*functions, top])

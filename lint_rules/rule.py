@@ -186,6 +186,14 @@ class Rule(ABC):
     invalid: ClassVar[tuple[Example, ...]]
     valid: ClassVar[tuple[Example, ...]]
 
+    def follows_in(self, outline: Outline) -> bool:  # noqa: ARG002 -- what rules override
+        """Tell whether the rule follows objects in one source; unless it is overridden, as `follows` says.
+
+        Args:
+            outline: The source's calls and statements, and what its names may stand for.
+        """
+        return self.follows
+
     def may_find(self, outline: Outline) -> bool:  # noqa: ARG002 -- what rules override
         """Tell from what Python's own parser sees whether there can be anything to report.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lint_rules.loading import STATE_METHOD, STATE_NEEDS, foreign, is_copied, removals, takes_state
+from lint_rules.loading import STATE_METHOD, STATE_NEEDS, foreign, removals, takes_state
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -671,8 +671,13 @@ class LoadStateDictPath(Rule):
     )
 
     def may_find(self, outline: Outline) -> bool:
-        """Tell whether a state may be given as anything but a dict that stands there or comes from a module."""
-        return not all(is_copied(call, outline) for call in outline.methods(STATE_METHOD))
+        """Tell whether a state may be given as a text or an open file."""
+        given = (
+            each
+            for call in outline.methods(STATE_METHOD)
+            for each in (*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "state_dict"))
+        )
+        return any(map(outline.origins.may_be_text, given))
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each call that is given a path for certain.

@@ -24,6 +24,8 @@ _OTHERS = re.compile(
 )
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 
+_OVERRIDE = re.compile(rf"\bdef\s+{STATE_METHOD}\b")
+
 
 class StrictFalseIgnored(Rule):
     """Finds partial loads of which nobody looks at what was left out.
@@ -57,7 +59,6 @@ class StrictFalseIgnored(Rule):
     summary = "`strict=False`, and the keys that did not match are thrown away"
     needs = ((b".load_state_dict", re.compile(rb"\.\s*load_state_dict\s*\([\s\S]{1,2000}?\b(?:strict|False)\b")),)
     marks = frozenset({STATE_METHOD})
-    follows = True
     invalid = (
         Example(
             """
@@ -312,6 +313,10 @@ class StrictFalseIgnored(Rule):
         ),
     )
 
+    def follows_in(self, outline: Outline) -> bool:
+        """Tell whether a class of the source has a `load_state_dict` of its own, which may give nothing back."""
+        return STATE_METHOD in outline.members
+
     def may_find(self, outline: Outline) -> bool:
         """Tell whether `strict` may be given as anything but True."""
         return any(map(_may_be_lenient, outline.methods(STATE_METHOD)))
@@ -411,6 +416,8 @@ def _tells(call: cst.Call, context: Context) -> bool:
     scope = next(scope for each, scope in context.names.calls if each is call)
     if context.names.resolve(receiver, scope) or _OTHERS.search(spelled):
         return False
+    if not _OVERRIDE.search(context.text(None)):
+        return True
     seen = context.flow.calls.get(call)
     overridden = [each for each in seen.receivers if context.flow.defines(each, STATE_METHOD)] if seen else []
     return all(isinstance(each.definition, cst.ClassDef) and _gives_back(each.definition) for each in overridden)
