@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import CellType, FunctionType
@@ -18,7 +19,6 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.hooks import RemovableHandle
 
 from pytest_ckpt.compare import OTHER_VALUES, describe, entries, equal, storage_address
 from pytest_ckpt.copying import Copier, duplicate
@@ -206,14 +206,13 @@ class _Search:
         except ForwardError as error:
             return f"forward of the loaded module raised {error}"
         finally:
+            self._source.restore()  # a function that was transplanted may have run on it
             self._loaded.restore()
             for one in transplants:
                 if one.cell is not None:
                     one.cell.cell_contents = one.actual
 
     def _transplant(self, transplants: Sequence[_Candidate]) -> None:
-        self._source.restore()
-        self._loaded.restore()
         modules = reachable(self._module)
         for name, saved in self._state.items():
             path, _, last = name.rpartition(".")
@@ -223,9 +222,7 @@ class _Search:
                 registry[last] = duplicate(saved)
         copier = Copier(counterparts=counterparts(self._source_module, self._module))
         for candidate in transplants:
-            owner = modules.get(candidate.path)
-            if owner is None:
-                continue
+            owner = modules[candidate.path]
             if candidate.cell is not None:
                 candidate.cell.cell_contents = copier.copy(candidate.expected)
             elif candidate.where != "attributes":
@@ -237,7 +234,6 @@ class _Search:
 
     def unknown(self, place: str) -> Culprit:
         """Name the first submodule whose outputs differ, where no attribute explains it."""
-        self._source.restore()
         expected = _trace(self._source_module, self._runner)
         self._source.restore()
         self._transplant(())
@@ -260,20 +256,20 @@ def _put(owner: nn.Module, name: str, value: Any) -> None:
 
 
 def _trace(module: nn.Module, runner: Run) -> dict[str, Any]:
-    """Run forward and give the first outputs of each submodule, in the order in which they finish."""
+    """Run forward and give the first outputs of each submodule, in the order in which they finish.
+
+    The hooks that it leaves behind are removed when the module is brought back to its `Moment`.
+    """
     seen: dict[str, Any] = {}
 
     def remember(name: str, _module: nn.Module, _inputs: Any, outputs: Any) -> None:
         seen.setdefault(name, duplicate(outputs))
 
-    handles = [one.register_forward_hook(partial(remember, name)) for name, one in module.named_modules() if name]
-    try:
+    for name, one in module.named_modules():
+        if name:
+            one.register_forward_hook(partial(remember, name))
+    with suppress(ForwardError):
         runner(module)
-    except ForwardError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
     return seen
 
 
@@ -295,7 +291,7 @@ def _candidates(
         theirs = loaded.attributes[path]
         for name in dict.fromkeys((*held, *theirs)):
             expected, actual = held.get(name, _ABSENT), theirs.get(name, _ABSENT)
-            if isinstance(actual, RemovableHandle) or equal(expected, actual, unknown=False, counterparts=places):
+            if equal(expected, actual, unknown=False, counterparts=places):
                 continue
             sure = not equal(expected, actual, counterparts=places)
             hides = any(id(one) not in registered for one in modules_within(expected))
@@ -321,8 +317,9 @@ def _bound_to_hooks(source: nn.Module, loaded: nn.Module, places: Mapping[int, i
                     expected, actual = mine.cell_contents, cell.cell_contents
                 except ValueError:  # not bound yet
                     continue
-                if not isinstance(expected, nn.Module) and not equal(expected, actual, counterparts=places):
-                    yield _Candidate(names[id(one)], name, "cell", expected, actual, cell=cell)
+                if not equal(expected, actual, counterparts=places):
+                    hides = any(id(inner) not in names for inner in modules_within(expected))
+                    yield _Candidate(names[id(one)], name, "cell", expected, actual, hides_modules=hides, cell=cell)
 
 
 def _hooks(module: nn.Module) -> list[Any]:
@@ -359,10 +356,10 @@ def smallest(candidates: Sequence[One], explains: Callable[[Sequence[One]], bool
 
 def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[str, Any]) -> Culprit:
     kind: Kind = "attribute"
-    if one.cell is not None:
-        kind = "closure"
-    elif one.hides_modules:
+    if one.hides_modules:
         kind = "submodule"
+    elif one.cell is not None:
+        kind = "closure"
     elif one.key in derived:
         kind = "derived"
     elif one.where == "_buffers":
@@ -416,7 +413,7 @@ class _Provenance(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         read: set[int] = set()
-        for leaf in tree_leaves((args, kwargs or {})):
+        for leaf in tree_leaves(args):
             address = storage_address(leaf)
             if address:
                 self._alive.append(leaf)
@@ -452,7 +449,7 @@ def _derived(make: Callable[[], nn.Module], suspects: Collection[str]) -> frozen
     record = _Provenance()
     with record:
         module = make()
-    state = {storage_address(tensor) for tensor in entries(module).values()} - {0}
+    state = {storage_address(tensor) for tensor in entries(module).values()}
     found = set()
     for path, one in reachable(module).items():
         buffers = {name: one._buffers.get(name) for name in one._non_persistent_buffers_set}  # noqa: SLF001 -- no public way

@@ -9,8 +9,7 @@ and what they call, not its cases. Texts are left alone: no operator changes a s
 
 A mutant meets tests that reached its statement in the unbroken run, the quickest first: those that are written for its
 file, for a check its two cases; and if it survives them, those of `SUITE`, of more than `MOST` so many, and for a check
-all faults of its category. All mutants of a check are tried, and of every other function `EACH`, chosen at random, the
-same in every run.
+all faults of its category.
 """
 
 from __future__ import annotations
@@ -82,7 +81,6 @@ SUITE = (
 )
 """What round-trips modules and resumes trainings in this process, and takes minutes."""
 MOST = 60
-EACH = 3
 CORES = len(os.sched_getaffinity(0))
 
 Outcome = Literal["own", "suite", "survived"]
@@ -216,18 +214,6 @@ def is_unlike(code: CodeType, other: CodeType) -> bool:
     return code.co_freevars != other.co_freevars
 
 
-def chosen(possible: list[Mutant]) -> list[Mutant]:
-    """Give some of the mutants of each function."""
-    shuffled = random.Random(0).sample(range(len(possible)), len(possible))
-    count, found = Counter[str](), set()
-    for index in shuffled:
-        function = possible[index].function
-        if count[function] < EACH:
-            found.add(index)
-        count[function] += 1
-    return [possible[index] for index in sorted(found)]
-
-
 def cores(functions: dict[tuple[str, int], CodeType]) -> Callable[[str], bool]:
     """Tell of a function of a check's file whether it is the check itself and not its cases."""
     cores = {key[0] for key in functions if key[0].rpartition(".")[2] in {"run", "resumed", "compared"}}
@@ -313,23 +299,20 @@ class Mutation:
         for test in unrepeatable(items.values(), change.make):
             say(f"left out, for it fails when it is run for the second time: {test}")
             del items[test]
-        rows, total = [], Counter[str]()
+        rows, total = [], Counter[Outcome]()
         for path in self._paths:
-            possible = list(mutants(path))
-            tried = chosen(possible) if path.stem in OWN else possible
+            tried = list(mutants(path))
             outcomes = in_forks(
                 [partial(self._outcome, path, items, mutant, partial(change.make, mutant)) for mutant in tried]
             )
             for mutant, outcome in zip(tried, outcomes, strict=True):
                 if outcome == "survived":
                     say(f"{path.name}:{mutant.line} {mutant.function} {mutant.operator}: {mutant.text}")
-            count = Counter[str](outcomes)
-            count["possible"] = len(possible)
-            rows.append(row(path.relative_to(PACKAGE).as_posix(), count))
-            total += count
+            rows.append(row(path.relative_to(PACKAGE).as_posix(), Counter(outcomes)))
+            total.update(outcomes)
             say(f"{rows[-1]}\n")
-        say("| file | mutants | tried | killed by its own tests | killed by the suite | survived |")
-        say("\n".join(["|---|---|---|---|---|---|", *rows, row("all", total)]))
+        say("| file | mutants | killed by its own tests | killed by the suite | survived |")
+        say("\n".join(["|---|---|---|---|---|", *rows, row("all", total)]))
         return passed
 
     def _outcome(
@@ -459,10 +442,9 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def row(name: str, count: Mapping[str, int]) -> str:
+def row(name: str, count: Mapping[Outcome, int]) -> str:
     """Write a line of the table."""
-    tried = count["own"], count["suite"], count["survived"]
-    return f"| {name} | {count['possible']} | {sum(tried)} | {' | '.join(map(str, tried))} |"
+    return f"| {name} | {sum(count.values())} | {' | '.join(str(count[outcome]) for outcome in OUTCOMES)} |"
 
 
 def main() -> None:

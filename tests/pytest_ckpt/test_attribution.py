@@ -7,8 +7,10 @@ import math
 import random
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -100,6 +102,7 @@ class Weighted(nn.Module):
         "deque of tensors": lambda value: deque([torch.tensor(value)]),
         "nested": lambda value: {"a": [({"b": torch.tensor(value)},)]},
         "text": lambda value: "x" * int(value * 8),
+        "texts": lambda value: ["x" * int(value * 8), "y"],
         "set": lambda value: {value, value + 1},
         "object": Settings,
         "none": lambda value: None if value == 1.0 else value,
@@ -209,6 +212,7 @@ class Many(nn.Module):
 def spoil(module):
     """Change what no output depends on."""
     module.debug = 7
+    module.blocks[0].probe = nn.Identity()
     module.history = [1.0]
     module.blocks[1].note = "text"
     module.created = object()
@@ -249,6 +253,88 @@ def test_unregistered_layers_are_named_by_the_container_that_holds_them():
     assert named(Lists) == {"layers": "submodule", "table": "submodule"}
 
 
+class Acts(nn.Module):
+    """Calls a function that is bound to it."""
+
+    def __init__(self, bound):
+        super().__init__()
+        self.scale = 1.0
+        self.act = bound(self)
+
+    def forward(self, x):
+        return self.act(x)
+
+
+def test_a_function_that_is_bound_to_the_source_explains_nothing_that_a_number_explains():
+    make, loaded = (
+        lambda: Acts(lambda module: lambda x: x * module.scale),
+        lambda: Acts(lambda m: lambda x: m.scale * x),
+    )
+    assert named(make, loaded=loaded, change=lambda module: setattr(module, "scale", 3.0)) == {"scale": "attribute"}
+
+
+def counting(factor):
+    def bound(module):
+        def act(x):
+            module.calls += 1
+            return x * factor
+
+        module.calls = 0
+        return act
+
+    return bound
+
+
+def test_a_function_that_is_bound_to_the_source_leaves_it_as_it_was():
+    source, target = Acts(counting(2)), Acts(lambda _module: lambda x: x * 3)
+    found = attribute_outputs(Moment(source), source, target, {}, frozenset(), Runner(X), lambda: Acts(counting(2)))
+    assert [one.key for one in found.culprits] == ["act"]
+    assert source.calls == 0
+
+
+class Shifts(nn.Module):
+    def __init__(self, factor, shift):
+        super().__init__()
+        self.factor, self.shift = factor, shift
+
+    def forward(self, x):
+        return x * self.factor + self.shift
+
+
+def shifts_counted():
+    """Give a module as a loader of its own gives it: it counts its calls."""
+
+    def count(module, _inputs):
+        module.calls += 1
+
+    module = Shifts(1.0, 1.0)
+    module.calls = 0  # type: ignore[assignment]
+    module.register_forward_pre_hook(count)
+    return module
+
+
+def test_what_the_loaded_module_needs_and_the_source_does_not_have_is_left_to_it():
+    assert named(lambda: Shifts(2.0, 3.0), loaded=shifts_counted) == {"factor": "config", "shift": "config"}
+
+
+class Owned(Shifts):
+    """Refuses to run where it is not its own."""
+
+    def __init__(self, factor):
+        super().__init__(factor, 1.0)
+        self.owner = owner = random.random()
+        self.register_forward_pre_hook(partial(self.require, owner))
+
+    @staticmethod
+    def require(owner, module, _inputs):
+        if module.owner != owner:
+            raise RuntimeError("not its own")
+
+
+def test_one_that_explains_it_is_named_where_all_together_break_the_module():
+    assert named(lambda: Owned(2.0), loaded=lambda: Owned(1.0)) == {"factor": "config"}
+
+
 # -------------------------------------------------------------------------------------------------- derived, configured
 
 
@@ -257,6 +343,7 @@ class Derived(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.width = 2
         self.weight = nn.Parameter(torch.rand(2) + 1)
         self.inverse = 1 / self.weight.detach()
         self.norm = float(self.weight.detach().norm())
@@ -267,8 +354,109 @@ class Derived(nn.Module):
         return x * self.inverse * self.norm * self.square + self.noise
 
 
+class DerivedOutsideOfTorch(nn.Module):
+    """Computes numbers and arrays from its weight, others from nothing that is saved; and two that only look alike."""
+
+    order: torch.Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(2) + 1)
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.register_buffer("order", torch.ones(2, dtype=torch.int64).cumsum(0, dtype=torch.int64) - 1)
+        self.table = (self.weight.detach()[self.order] * 2).numpy()
+        self.levels = (self.weight.detach() + 1).tolist()
+        self.noise = np.random.default_rng().normal(size=2)
+        self.steps = [random.random(), random.random()]
+        self.shift = [0.0]
+
+    def forward(self, x):
+        x = x * self.weight + self.bias + self.shift[0]
+        return x * torch.tensor(self.table) + torch.tensor(self.levels) * torch.tensor(self.noise) + self.steps[0]
+
+
 def test_what_is_computed_from_the_state_is_told_from_what_is_not():
     assert named(Derived) == {"inverse": "derived", "norm": "derived", "square": "derived", "noise": "attribute"}
+    assert named(DerivedOutsideOfTorch, change=lambda module: setattr(module, "shift", [2.0])) == {
+        "table": "derived",
+        "levels": "derived",
+        "noise": "attribute",
+        "steps": "attribute",
+        "shift": "attribute",
+    }
+
+
+# -------------------------------------------------------------------------------------------------------------- hooks
+
+
+def times(held, _module, _inputs, output):
+    """Multiply by whatever number a container holds."""
+    return output * max(held.values() if isinstance(held, dict) else held)
+
+
+class HookHoldsAContainer(nn.Module):
+    def __init__(self, held):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.held = held
+        self.register_forward_hook(partial(times, self.held))
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        (lambda: [1.0], lambda held: held.append(3.0)),
+        (lambda: deque([1.0], maxlen=2), lambda held: held.append(3.0)),
+        (lambda: {1.0}, lambda held: held.add(3.0)),
+        (lambda: {"a": 1.0}, lambda held: held.update(b=3.0)),
+    ],
+    ids=["list", "deque", "set", "dict"],
+)
+def test_a_container_that_a_hook_holds_too_is_named(make, change):
+    assert named(lambda: HookHoldsAContainer(make()), change=lambda module: change(module.held)) == {
+        "held": "attribute"
+    }
+
+
+def scaling(scale, teacher=None):
+    """Give a hook that is bound to a number and a module, and to a variable that is not set."""
+
+    def hook(_module, _inputs, output):
+        if scale is None:
+            return output * never
+        return output * scale if teacher is None else teacher(output * scale)
+
+    if scale is None:
+        never = 1.0
+    return hook
+
+
+class Hooked(nn.Module):
+    def __init__(self, *hooks):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.handles = [self.linear.register_forward_hook(hook) for hook in hooks]
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+def test_a_variable_that_a_hook_is_bound_to_is_named():
+    numbers = itertools.count(1)
+    make = lambda: Hooked(partial(times, [1.0]), scaling(float(next(numbers))))
+    assert named(make) == {"linear.scale": "closure"}
+
+
+def test_hooks_of_other_code_are_not_compared():
+    make, loaded = lambda: Hooked(scaling(2.0)), lambda: Hooked(lambda _module, _inputs, output: output * 3)
+    assert named(make, loaded=loaded) == {"linear": "unknown"}
+
+
+def test_a_module_that_a_hook_is_bound_to_is_named():
+    assert named(lambda: Hooked(scaling(1.0, nn.Linear(2, 2)))) == {"linear.teacher": "submodule"}
 
 
 # --------------------------------------------------------------------------------------------------- nothing to be said
@@ -286,6 +474,19 @@ def test_a_forward_that_does_not_repeat_itself_is_not_judged():
     found = attribution_of(Unrepeatable)
     assert found.culprits == ()
     assert "other outputs on the same inputs" in found.reason
+
+
+class InPart(nn.Module):
+    def forward(self, x):
+        return x, x + next(NUMBERS)
+
+
+NUMBERS = itertools.count()
+
+
+def test_a_part_of_the_outputs_that_does_not_repeat_itself_is_not_judged():
+    assert attribution_of(InPart).reason == "[1] differ from run to run and were not compared"
+    assert attribution_of(lambda: nn.Linear(2, 2)).reason == ""
 
 
 class Fails(nn.Module):
@@ -330,6 +531,16 @@ def test_where_no_attribute_explains_it_the_first_submodule_that_differs_is_name
     assert "second" in found.culprits[0].place
 
 
+def test_what_is_known_to_be_lost_is_not_the_first_that_differs():
+    source, target = Behind(), Behind()
+    lost = {"first.weight": source.first.weight.detach().clone(), "first.bias": source.first.bias.detach().clone()}
+    held = target.first.weight
+    found = attribute_outputs(Moment(source), source, target, lost, frozenset(lost), Runner(X), Behind)
+    assert [one.key for one in found.culprits] == ["second"]
+    assert target.first.weight is held
+    assert not any(one._forward_hooks for module in (source, target) for one in module.modules())
+
+
 def test_a_loaded_module_that_does_not_repeat_itself_is_not_judged():
     calls = itertools.count(1)
 
@@ -355,6 +566,32 @@ def test_a_loaded_module_that_raises_is_named_with_its_error():
     found = attribution_of(lambda: nn.Sequential(nn.Linear(2, 2), OnlyTheFirst()))
     assert [(one.key, one.kind) for one in found.culprits] == [("Sequential", "unknown")]
     assert "forward of the loaded module raised RuntimeError: no" in found.culprits[0].place
+
+
+class Counts(nn.Module):
+    """Adds the number of its calls; of all calls, if it is told to."""
+
+    calls = 0
+
+    def __init__(self, all_of_them=False):
+        super().__init__()
+        self.number, self.all_of_them = 0, all_of_them
+
+    def forward(self, x):
+        self.number += 1
+        type(self).calls += 1
+        return x + (self.calls if self.all_of_them else self.number)
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_the_source_is_compared_at_its_point_and_brought_back_to_it(all_of_them):
+    source, target = Counts(all_of_them), Counts(all_of_them)
+    moment = Moment(source)
+    source(X)
+    found = attribute_outputs(moment, source, target, {}, frozenset(), Runner(X), Counts)
+    assert found.culprits == ()
+    assert bool(found.reason) == all_of_them
+    assert source.number == 0
 
 
 def test_both_modules_are_left_as_they_were():

@@ -57,6 +57,24 @@ class Hardened(Hooked):
         self.body.register_forward_pre_hook(hook)
 
 
+@faulty("unsaved-submodule", key="body.teacher", inputs=X, alone=True)
+class Taught(Hooked):
+    """The hook runs a layer that belongs to nobody."""
+
+    def hook(self) -> None:
+        teacher = nn.Linear(4, 4)
+        self.body.register_forward_hook(lambda _module, _inputs, output: output + teacher(output))
+
+
+@correct(inputs=X)
+class TaughtByItsOwn(Hooked):
+    """The hook runs a layer of the module."""
+
+    def hook(self) -> None:
+        self.teacher = teacher = nn.Linear(4, 4)
+        self.body.register_forward_hook(lambda _module, _inputs, output: output + teacher(output))
+
+
 @correct(inputs=X)
 class Watched(Hooked):
     """The hook collects activations, and scales by a constant."""
