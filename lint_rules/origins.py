@@ -70,8 +70,8 @@ class Origins:
         if isinstance(node, ast.arg):
             return not holds and node.annotation is not None and self._admits_text(node.annotation)
         if isinstance(node, (ast.Name, ast.Attribute)):
-            held = isinstance(node, ast.Attribute) and node.attr in knowledge.TEXT_PROPERTIES
-            return self._means(node, _HOLD_TEXT if holds else _ARE_TEXT) or (held and not holds)
+            is_property = isinstance(node, ast.Attribute) and node.attr in knowledge.TEXT_PROPERTIES
+            return (is_property and not holds) or self._means(node, _HOLD_TEXT if holds else _ARE_TEXT)
         return not holds and (
             isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
         )
@@ -170,11 +170,17 @@ class Origins:
     def _passed(self, call: ast.Call) -> Iterator[tuple[ast.AST, ast.AST, str]]:
         """Yield what a call binds to parameters and fields, puts into a container, or tells of its arguments."""
         called = last_name(call.func)
+        places, several = self._by_position, [ast.Name(name) for name in self._by_position[called, _SEVERAL]]
         for number, value in enumerate(call.args):
-            names = self._by_position[called, None if isinstance(value, ast.Starred) else number]
-            yield from ((ast.Name(name), value, _SELF) for name in names)
+            if isinstance(value, ast.Starred):
+                yield from ((ast.Name(name), value.value, _ITEM) for name in places[called, _ANY])
+                yield from ((name, value.value, _SELF) for name in several)
+            else:
+                yield from ((ast.Name(name), value, _SELF) for name in places[called, number])
+                yield from ((name, value, _HELD) for name in several)
         for keyword in call.keywords:
             yield ast.Name(keyword.arg or ""), keyword.value, _SELF
+            yield from ((name, keyword.value, _HELD) for name in several)
         if called == "add_argument":
             options = [each for each in call.args if isinstance(each, ast.Constant)]
             options += [each.value for each in call.keywords if isinstance(each.value, ast.Constant)]
@@ -191,12 +197,12 @@ class Origins:
                 yield from ((call.func.value, value, _SELF) for value in call.args)
 
     @cached_property
-    def _by_position(self) -> defaultdict[tuple[str, int | None], set[str]]:
-        """The parameters of each function, and parameters or fields of each class, by place; under None all of them.
+    def _by_position(self) -> defaultdict[tuple[str, int], set[str]]:
+        """The parameters of each function, and parameters or fields of each class, by place.
 
         Whether a call passes `self` cannot be told, so a method's parameters stand in two places.
         """
-        found: defaultdict[tuple[str, int | None], set[str]] = defaultdict(set)
+        found: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         for node in self._outline.of(ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda):
             _place(found, node.name if not isinstance(node, ast.Lambda) else "", node.args)
         for node in self._outline.classes:
@@ -206,12 +212,14 @@ class Origins:
             fields = [last_name(each.target) for each in node.body if isinstance(each, ast.AnnAssign)]
             for number, name in enumerate(fields):
                 found[node.name, number].add(name)
-                found[node.name, None].add(name)
+                found[node.name, _ANY].add(name)
         return found
 
 
 #: How a target and a value belong together: they are the same, the target is an element of the value, or holds it.
 _SELF, _ITEM, _HELD = "same", "item", "held"
+#: The places of all parameters that take one argument, and of those that take several.
+_ANY, _SEVERAL = -1, -2
 _SOME_TEXT = ast.Constant("")
 
 
@@ -243,14 +251,15 @@ def _parameters(arguments: ast.arguments) -> Iterator[tuple[ast.AST, ast.AST, st
             yield ast.Name(arg.arg), given, _SELF
 
 
-def _place(found: dict[tuple[str, int | None], set[str]], function: str, arguments: ast.arguments) -> None:
+def _place(found: dict[tuple[str, int], set[str]], function: str, arguments: ast.arguments) -> None:
     by_position = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args)]
     is_method = by_position[:1] in (["self"], ["cls"])
     for number, name in enumerate(by_position[is_method:]):
-        for place in (number, number + is_method, None):
+        for place in (number, number + is_method, _ANY):
             found[function, place].add(name)
-    if arguments.vararg is not None:
-        found[function, None].add(arguments.vararg.arg)
+    for each in (arguments.vararg, arguments.kwarg):
+        if each is not None:
+            found[function, _SEVERAL].add(each.arg)
 
 
 def _elements(node: ast.AST) -> Iterator[Asked]:

@@ -38,6 +38,8 @@ def may_be_text(code: str) -> bool:
         "class A:\n    def __init__(self, it):\n        self.it = it\n    def run(self):\n        use(self.it)\nA('a')",
         "def run(path):\n    use(path)\nrun('net.pt')",
         "def run(*paths):\n    for path in paths:\n        use(path)\nrun(*['net.pt'])",
+        "def run(first, *paths):\n    for path in paths:\n        use(path)\nrun(None, 'net.pt')",
+        "def run(**paths):\n    use(paths['a'])\nrun(a='net.pt')",
         "def run(path=None):\n    use(path)\nrun(path='net.pt')",
         "def run(path='net.pt'):\n    use(path)",
         "def run(path, *, name='net.pt'):\n    use(name)",
@@ -68,6 +70,7 @@ def may_be_text(code: str) -> bool:
         "class Job:\n    path: object\n    def run(self):\n        use(self.path)\nJob(*['net.pt']).run()",
         "use(given or 'net.pt')",
         "path = 'net.pt'\nother = path\nuse(other)",
+        "async def find():\n    return 'net.pt'\nasync def run():\n    use(await find())",
     ],
 )
 def test_what_may_be_a_text(code: str) -> None:
@@ -91,6 +94,7 @@ def test_what_may_be_a_text(code: str) -> None:
         "from functools import partial\nreader = partial(read, 'cpu')\nuse(reader(path))",
         "def run(state):\n    if isinstance(state, dict):\n        use(state)",
         "use(3)",
+        "def run(*paths):\n    use(paths)\nrun('net.pt')",
         "use(name)",
     ],
 )
