@@ -122,10 +122,15 @@ class Decoded:
     def encode(self, text: str) -> bytes:
         """Write a changed text, with line feeds, down as the original was.
 
-        Lines that were there before, or stand for one, keep its line end; new lines take that of the first line.
-
         Raises:
             UnicodeEncodeError: The encoding lacks one of the new characters.
+        """
+        return self.bom + self.with_line_ends(text).encode(self.encoding)
+
+    def with_line_ends(self, text: str) -> str:
+        """Give a changed text, with line feeds, the line ends that the original has.
+
+        Lines that were there before, or stand for one, keep its line end; new lines take that of the first line.
         """
         ends = _NEWLINE.findall(self.raw)
         lines = text.split("\n")
@@ -133,8 +138,7 @@ class Decoded:
         if len(set(ends)) > 1:
             for old, new in _paired(self.text.split("\n")[:-1], lines[:-1]):
                 new_ends[new] = ends[old]
-        body = "".join(line + end for line, end in zip(lines, [*new_ends, ""], strict=True))
-        return self.bom + body.encode(self.encoding)
+        return "".join(line + end for line, end in zip(lines, [*new_ends, ""], strict=True))
 
 
 def decode(data: bytes, *, declares: bool = True) -> Decoded:

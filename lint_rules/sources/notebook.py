@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import replace
@@ -10,13 +9,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lint_rules.sources import places
-from lint_rules.sources.base import Piece, Source, UnreadableError, decode, syntax_error
+from lint_rules.sources.base import Decoded, Piece, Source, UnreadableError, decode, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lint_rules.rule import Edit, Finding
-    from lint_rules.sources.base import Decoded
 
 #: Cell magics whose body is Python that runs in the notebook; the cell of any other one is no Python.
 _PYTHON_CELLS = frozenset({"capture", "debug", "prun", "python", "python3", "pypy", "time", "timeit"})
@@ -31,14 +29,6 @@ _ASSIGNED = re.compile(r"(?P<target>\s*[\w., ]+=\s*)[%!].*")
 
 #: What stands for a cell magic: as a docstring, it keeps its place above an import that a fix may add.
 _CELL_MAGIC = '""'
-
-#: How notebooks are laid out, Jupyter's own way first; the one that gives back the file as it was is used to write.
-_STYLES: tuple[dict[str, Any], ...] = tuple(
-    {"indent": indent, "ensure_ascii": ascii_only, "separators": separators}
-    for indent in (1, 2, 4, None, "\t", 0, 3)
-    for ascii_only in (False, True)
-    for separators in ((",", ": "), (", ", ": "), (",", ":"))
-)
 
 
 class NotebookSource(Source):
@@ -67,14 +57,18 @@ class NotebookSource(Source):
 
     def _file_line(self, cell: int, line: int) -> int:
         text = self._decoded.text
-        members = dict(places.inside(text, self._starts[cell]))
         start, reached = 0, 1
-        for part, at in places.strings(text, members["source" if "source" in members else "input"]):
-            start = at
+        for part, place in places.strings(text, self._place(cell)):
+            start = place.start
             reached += _with_line_feeds(part).count("\n")
             if reached > line:
                 break
         return text.count("\n", 0, start) + 1
+
+    def _place(self, cell: int) -> slice:
+        """Give the place of a cell's code in the text."""
+        members = dict(places.inside(self._decoded.text, self._starts[cell]))
+        return members["source" if "source" in members else "input"]
 
     @cached_property
     def _starts(self) -> tuple[int, ...]:
@@ -82,50 +76,25 @@ class NotebookSource(Source):
         text = self._decoded.text
         sheets = [dict(places.inside(text, 0))]
         if self._notebook.get("cells") is None:
-            sheets = [dict(places.inside(text, at)) for _, at in places.inside(text, sheets[0]["worksheets"])]
-        return tuple(at for sheet in sheets for _, at in places.inside(text, sheet["cells"]))
+            above = sheets[0]["worksheets"].start
+            sheets = [dict(places.inside(text, sheet.start)) for _, sheet in places.inside(text, above)]
+        return tuple(cell.start for sheet in sheets for _, cell in places.inside(text, sheet["cells"].start))
 
     def texts(self) -> Mapping[int | None, str]:
         """Give the code cells as the user wrote them."""
         return {piece.number: _source(self._cells[piece.number]) for piece in self.pieces}
 
     def edited(self, edits: Mapping[int, Sequence[Edit]]) -> bytes:
-        """Apply the edits to the cells and lay the JSON out as it was."""
+        """Apply the edits to the cells; every other character of the JSON stays."""
         from lint_rules.fixes import edit
 
-        notebook = json.loads(self._decoded.text)
-        cells = _cells(notebook)
-        for number, each in edits.items():
-            key = "source" if "source" in cells[number] else "input"
-            text = edit(_source(cells[number]), each)
-            cells[number][key] = text.splitlines(keepends=True) if isinstance(cells[number][key], list) else text
-        return self._decoded.encode(_laid_out(self._decoded.text, self._notebook, notebook))
-
-
-def _laid_out(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Write a changed notebook as the original was written.
-
-    Where no way of writing gives back the original, for someone edited its JSON by hand, the lines that stay are taken
-    from it, as far as there is a way that differs from it in white space only.
-    """
-    body = text.rstrip("\n")
-    lines = body.split("\n")
-    inexact: dict[str, Any] | None = None
-    for style in _STYLES:
-        written = json.dumps(before, **style)
-        if written == body:
-            return json.dumps(after, **style) + text[len(body) :]
-        if inexact is None and list(map(str.strip, written.split("\n"))) == list(map(str.strip, lines)):
-            inexact = style
-    if inexact is None:
-        return json.dumps(after, **_STYLES[0]) + text[len(body) :]
-    old, new = (json.dumps(each, **inexact).split("\n") for each in (before, after))
-    merged: list[str] = []
-    for tag, old_start, old_end, new_start, new_end in difflib.SequenceMatcher(
-        None, old, new, autojunk=False
-    ).get_opcodes():
-        merged += lines[old_start:old_end] if tag == "equal" else new[new_start:new_end]
-    return "\n".join(merged) + text[len(body) :]
+        text = self._decoded.text
+        for number, each in sorted(edits.items(), reverse=True):
+            place = self._place(number)
+            written = Decoded(_written(self._cells[number]), self._decoded.encoding, b"")
+            new = written.with_line_ends(edit(written.text, each))
+            text = text[: place.start] + places.replaced(text, place, new) + text[place.stop :]
+        return self._decoded.encode(text)
 
 
 def neutralise(text: str) -> tuple[str, SyntaxError | None]:
@@ -225,9 +194,12 @@ def _language(notebook: Mapping[str, Any]) -> str:
 
 
 def _source(cell: Mapping[str, Any]) -> str:
+    return _with_line_feeds(_written(cell))
+
+
+def _written(cell: Mapping[str, Any]) -> str:
     source = cell.get("source", cell.get("input", ""))
-    text = "".join(map(str, source)) if isinstance(source, list) else str(source)
-    return _with_line_feeds(text)
+    return "".join(map(str, source)) if isinstance(source, list) else str(source)
 
 
 def _with_line_feeds(text: str) -> str:

@@ -220,14 +220,54 @@ class TestNotebooks:
             lambda text: text.replace('"# Title\\n",', '   "# Title\\n",  '),
             lambda text: text.replace("\n", "\r\n"),
             lambda text: "\ufeff" + text,
+            lambda text: text.replace("Title", "\\u003cTitle\\/> é"),
+            lambda text: text.replace("y = 2", "y = \\u003c\\\\n 2"),
+            lambda text: text.replace('f(1)\\n",', 'f(1)\\n"   ,\n'),
+            lambda text: json.dumps(json.loads(text) | {"é": 1.50e3}, indent=1, ensure_ascii=False).replace("  ", ""),
         ],
-        ids=["indented", "crlf", "bom"],
+        ids=["indented", "crlf", "bom", "escapes in prose", "escapes in code", "spaces", "mixed"],
     )
     def test_a_notebook_that_was_edited_by_hand_stays_as_it_is_around_the_edit(self, by_hand):
         before = by_hand(notebook(("markdown", "# Title\nText"), "x = f(1)\ny = 2"))
         changed = source("n.ipynb", before).edited({1: [insertion(1, 8, ", 2")]})
 
         assert changed == before.replace("f(1)", "f(1, 2)").encode()
+
+    def test_several_cells_are_edited_at_once(self):
+        before = notebook("x = f(1)", "y = f(2)")
+
+        changed = source("n.ipynb", before).edited({0: [insertion(1, 8, ", 3")], 1: [insertion(1, 8, ", 4")]})
+
+        assert changed.decode() == before.replace("f(1)", "f(1, 3)").replace("f(2)", "f(2, 4)")
+
+    @pytest.mark.parametrize(
+        ("before", "edit", "after"),
+        [
+            ('["a\\n", "b"]', insertion(2, 1, "c\n"), '["a\\n", "c\\n", "b"]'),
+            ('[\n "b"\n]', insertion(1, 1, "c\n"), '[\n "c\\n",\n "b"\n]'),
+            ('["a\\n",  "b\\n",\n"c"]', Edit(2, 1, 3, 1, ""), '["a\\n",  "c"]'),
+            ('["a\\n",\t"b"]', Edit(2, 1, 2, 2, ""), '["a\\n"]'),
+            ('[ "a" ]', Edit(1, 1, 1, 2, ""), '[ "" ]'),
+            ("[]", insertion(1, 1, "a\nb"), '["a\\n", "b"]'),
+            (r'"\u003ca\\n\/\nb(é)\n\u00e9"', insertion(2, 4, "\nc"), r'"\u003ca\\n\/\nb(é\nc)\n\u00e9"'),
+            (r'"\u003ca\nb(\u00e9)"', insertion(2, 4, "c"), r'"\u003ca\nb(\u00e9c)"'),
+            ('""', insertion(1, 1, "a"), '"a"'),
+        ],
+    )
+    def test_the_lines_that_stay_are_written_as_they_were(self, before, edit, after):
+        frame = '{{ "cells" : [{{"source": [""], "cell_type": "code"}},{{ "source":{},"cell_type": "code"}} ]}}'
+
+        assert source("n.ipynb", frame.format(before)).edited({1: [edit]}).decode() == frame.format(after)
+
+    @pytest.mark.parametrize("cell", ["a = 1\r\nx = f(1)\r\ny = 2", "a = 1\rx = f(1)\ny = 2", "a = '\x0c'\nx = f(1)"])
+    @pytest.mark.parametrize("lines", [True, False])
+    def test_the_line_ends_inside_a_cell_stay(self, cell, lines):
+        cells = [{"cell_type": "code", "source": cell.splitlines(keepends=True) if lines else cell}]
+        before = json.dumps({"cells": cells}, indent=1)
+
+        changed = source("n.ipynb", before).edited({0: [insertion(2, 8, ", 2")]}).decode()
+
+        assert changed == before.replace("f(1)", "f(1, 2)")
 
 
 MARKDOWN = """\
