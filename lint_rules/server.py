@@ -154,7 +154,13 @@ def _lint(params: Any) -> None:
 
 @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
 def _forget(params: types.DidCloseTextDocumentParams) -> None:
-    server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(params.text_document.uri, []))
+    _clear([params.text_document])
+
+
+def _clear(documents: Iterable[types.TextDocumentIdentifier]) -> None:
+    """Take back what was said of documents that are gone."""
+    for document in documents:
+        server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(document.uri, []))
 
 
 @server.feature(types.NOTEBOOK_DOCUMENT_DID_OPEN)
@@ -169,6 +175,13 @@ def _lint_notebook(params: Any) -> None:
     for number, cell in enumerate(notebook.cells):
         if cell.kind == types.NotebookCellKind.Code:
             _publish(cell.document, (finding for finding in found if finding.cell == number))
+    cells = params.change.cells if isinstance(params, types.DidChangeNotebookDocumentParams) else None
+    _clear((cells and cells.structure and cells.structure.did_close) or ())
+
+
+@server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+def _forget_notebook(params: types.DidCloseNotebookDocumentParams) -> None:
+    _clear(params.cell_text_documents)
 
 
 # --------------------------------------------------------------------------------------------------------------- fixing

@@ -147,7 +147,21 @@ async def notebook(editor: Editor, path: Path) -> dict[str, list[types.Diagnosti
     items = [types.TextDocumentItem(uri, "python", 1, text) for uri, text in zip(uris, sources, strict=True)]
     document = types.NotebookDocument(path.as_uri(), "jupyter-notebook", 1, cells)
     editor.client.notebook_document_did_open(types.DidOpenNotebookDocumentParams(document, items))
-    return {uri[-1]: await editor.told(uri) for uri in (uris[0], uris[2])}
+    told = {uri[-1]: await editor.told(uri) for uri in (uris[0], uris[2])}
+
+    gone = [types.TextDocumentIdentifier(uris[2])]
+    array = types.NotebookCellArrayChange(start=2, delete_count=1, cells=[])
+    structure = types.NotebookDocumentCellChangeStructure(array=array, did_close=gone)
+    change = types.NotebookDocumentChangeEvent(cells=types.NotebookDocumentCellChanges(structure=structure))
+    version = types.VersionedNotebookDocumentIdentifier(version=2, uri=path.as_uri())
+    editor.client.notebook_document_did_change(types.DidChangeNotebookDocumentParams(version, change))
+    told |= {f"{uri[-1]}, after the third cell is gone": await editor.told(uri) for uri in (uris[0], uris[2])}
+
+    rest = [types.TextDocumentIdentifier(uri) for uri in uris[:2]]
+    identifier = types.NotebookDocumentIdentifier(path.as_uri())
+    editor.client.notebook_document_did_close(types.DidCloseNotebookDocumentParams(identifier, rest))
+    told |= {f"{uri[-1]}, closed": await editor.told(uri) for uri in uris[:2]}
+    return told
 
 
 def codes(diagnostics: list[types.Diagnostic]) -> list[Any]:
@@ -214,8 +228,14 @@ def test_pages_of_prose_are_linted_and_fixed_and_have_no_comments_to_silence_wit
 
 
 def test_a_notebook_is_read_as_one_script(conversation):
-    assert {number: codes(found) for number, found in conversation["notebook"].items()} == {"0": [], "2": ["CKP101"]}
+    told = conversation["notebook"]
+    assert (codes(told["0"]), codes(told["2"])) == ([], ["CKP101"])
     assert conversation["notebook"]["2"][0].range.start == types.Position(0, 0)
+
+
+def test_what_was_said_of_a_cell_is_taken_back_when_it_is_gone(conversation):
+    told = conversation["notebook"]
+    assert told["2, after the third cell is gone"] == told["0, closed"] == told["1, closed"] == []
 
 
 def test_settings_are_those_of_the_command(conversation):
