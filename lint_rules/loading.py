@@ -68,7 +68,9 @@ STATE_NEEDS: tuple[tuple[Needle, ...], ...] = ((b".load_state_dict", _loads_stat
 
 def is_copied(call: ast.Call, outline: Outline) -> bool:
     """Tell whether a `load_state_dict` is given a dict that stands there, or the state of another module."""
-    return bool(call.args) and (isinstance(call.args[0], ast.Dict) or outline.is_state_of_module(call.args[0]))
+    given = call.args[0] if call.args else None
+    by_hand = isinstance(given, ast.Dict) and None not in given.keys
+    return by_hand or (given is not None and outline.is_state_of_module(given))
 
 
 _POSITIONAL = ("f", "map_location", "pickle_module")

@@ -59,7 +59,9 @@ FRESH = re.compile(
     r"torch\.((Float|Long|Int|Double|Half|Bool|Byte)?Tensor|tensor|as_tensor|from_numpy|arange|linspace|logspace|eye"
     r"|hann_window|hamming_window|(zeros|ones|empty|full|rand|randn|randint|randperm)(_like)?)$"
 )
+_PAIRS = re.compile(r"torch\.(topk|max|min|sort|median|mode|kthvalue|cummax|cummin)$")
 _MAKERS = re.compile(r"torchvision\.transforms\.(\w+\.)?(ToTensor|PILToTensor)$")
+_COMPARED = (cst.Equal, cst.NotEqual, cst.LessThan, cst.LessThanEqual, cst.GreaterThan, cst.GreaterThanEqual)
 _ARITHMETIC = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide, cst.Power, cst.MatrixMultiply, cst.Modulo)
 
 
@@ -89,7 +91,9 @@ class Tensors:
     def _call(self, node: cst.Call) -> bool:
         method = method_of(node)
         if method == "encode":
-            returned = keyword(node, "return_tensors")
+            returned, converted = keyword(node, "return_tensors"), keyword(node, "convert_to_tensor")
+            if converted is not None:
+                return isinstance(converted.value, cst.Name) and converted.value.value == "True"
             return returned is not None and text_of(returned.value) == "pt"
         name = self._names.resolve(node.func, self._scope)
         if name is not None:
@@ -115,7 +119,13 @@ class Tensors:
         return self.gives(node.value)
 
     def _view(self, node: cst.Attribute) -> bool:
+        if node.attr.value in {"values", "indices"} and isinstance(node.value, cst.Call):
+            return _PAIRS.match(self._names.resolve(node.value.func, self._scope) or "") is not None
         return node.attr.value in _VIEWS and self.gives(node.value)
+
+    def _comparison(self, node: cst.Comparison) -> bool:
+        compared = [each.comparator for each in node.comparisons if isinstance(each.operator, _COMPARED)]
+        return len(compared) == 1 == len(node.comparisons) and (self.gives(node.left) or self.gives(compared[0]))
 
     def _choice(self, node: cst.IfExp) -> bool:
         sides = [side for side in (node.body, node.orelse) if not (isinstance(side, cst.Name) and side.value == "None")]
@@ -128,5 +138,6 @@ class Tensors:
         cst.UnaryOperation: _unary,
         cst.Subscript: _part,
         cst.Attribute: _view,
+        cst.Comparison: _comparison,
         cst.IfExp: _choice,
     }

@@ -63,13 +63,15 @@ class Calls(Functions):
         given = site.given
         if not self._expecting_error:
             self.called.add(function)
-        if not imported and (not isinstance(site.node.func, cst.Attribute) or self._is_followed(function)):
+        layer = function.kind is Kind.MODULE or self._is_followed(function)
+        if not imported and (layer or not isinstance(site.node.func, cst.Attribute)):
             self._use(function, site.node)
             self._use_all(self._runs_part(function, site.receivers), site.node)
         if knowledge.TRAINERS.search(last if imported else name):
-            trained = self._deps(given | ({function.owner} if function.owner else set()))
-            self._train(trained)
-            self._stepped(trained)
+            self._train(self._deps(given | ({function.owner} if function.owner else set())))
+            if knowledge.TRAINERS.search(last) and not last[:1].isupper():  # a trainer is made, and trains later
+                objects = frozenset(thing for thing in given if thing.kind is not Kind.STATE)
+                self._stepped(self._deps(objects | ({function.owner} if function.owner else set())))
         if not self._neutral(name):
             self._escape(given)
             self._fill_from_states(given)
@@ -80,7 +82,7 @@ class Calls(Functions):
         if knowledge.EVALUATED.search(name) or (modules and not last[:1].isupper()):
             birth = Training.UNKNOWN
         kind = Kind.OPTIMIZER if knowledge.OPTIMIZERS.search(name) else Kind.UNKNOWN
-        deps = self._deps(given | site.receivers | {function})
+        deps = self._computed(given | site.receivers | {function})
         return self._create(site.node, site.frame, Made(kind, birth, name, deps))
 
     def _fill_from_states(self, given: Values) -> None:
@@ -123,7 +125,7 @@ class Calls(Functions):
         (made,) = self._make(node, frame, Kind.LOADED)
         made.made_by = "torch.load"
         made.born = self._clock
-        mode = Mode(self._pickled, node, self._clock, self._run, self._state.facts)
+        mode = Mode(Training.DEFAULT, node, self._clock, self._run, self._state.facts)
         self._state.modes[made] = frozenset({mode})
         return frozenset({made})
 
@@ -133,7 +135,7 @@ class Calls(Functions):
         self.saved.setdefault(node, set()).update(self._contents(given) - given)
         modules = [thing for thing in given if thing in self._modules]
         if any(mode.training is not Training.DEFAULT for thing in modules for mode in self._modes(thing)):
-            self._pickled = Training.UNKNOWN
+            self.pickles_evaluated = True
         return self._make(node, frame)
 
     def _text_list(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
@@ -235,7 +237,7 @@ class Calls(Functions):
         if knowledge.INFERENCE.match(method):
             proves = knowledge.FORWARD.match(method)  # what is loaded whole may be a tokenizer or a graph, too
             self._use_all(frozenset(each for each in receivers if proves or not self._is_loaded(each)), node)
-            return self._make(node, frame, deps=self._deps(receivers | frozenset().union(*arguments)) | receivers)
+            return self._make(node, frame, deps=self._computed(frozenset().union(receivers, *arguments)))
         return None
 
     def _is_loaded(self, thing: Thing) -> bool:
@@ -278,14 +280,17 @@ class Calls(Functions):
 
     def _load_state(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
         source = arguments[0] if arguments else NOTHING
-        by_hand = bool(node.args) and isinstance(node.args[0].value, cst.Dict)
-        from_live = by_hand or (bool(source) and all(self._is_live(each, receivers) for each in source))
-        from_live = from_live or _passes_on(frame)
+        written = node.args[0].value if node.args else None
+        by_hand = isinstance(written, cst.Dict) and all(isinstance(each, cst.DictElement) for each in written.elements)
+        copied = bool(source) and all(self._is_live(each, receivers) for each in source)
+        from_live = by_hand or copied or _passes_on(frame)
         self._clock += 1
         for thing in receivers:
             self._modules.add(thing)
             if thing.kind is Kind.OPTIMIZER:
                 self._train(thing.deps)
+            if copied and not any(thing in each.deps for each in source):
+                self.synchronised.add(thing)
             if from_live:
                 continue
             old = self._modes(thing)
@@ -323,7 +328,8 @@ class Calls(Functions):
 
     def _update(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values | None:
         states = {each for each in receivers if each.kind is Kind.STATE}
-        self._updated |= states
+        for state in states:
+            self._merge_into(state, frozenset().union(*arguments))
         return self._make(node, frame) if states and arguments else None
 
     def _eval(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
@@ -366,6 +372,15 @@ class Calls(Functions):
             if method_of(node) == "step":
                 self._stepped(deps)
         return self._make(node, frame, deps=deps | self._deps(frozenset().union(*arguments)))
+
+    def _change(self, _node: cst.Call, receivers: Values, _arguments: list[Values], _frame: Frame) -> None:
+        """Change tensors in place: weights among them are trained, or follow those of another module."""
+        weights = frozenset(each for each in receivers if not self._weights_of.isdisjoint(each.wholes()))
+        if weights:
+            self._stepped(self._deps(weights))
+
+    def _detach(self, node: cst.Call, receivers: Values, _arguments: list[Values], frame: Frame) -> Values:
+        return self._make(node, frame, deps=self._deps(receivers) - self._modules)
 
     def _apply_to_parts(
         self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame
@@ -426,6 +441,8 @@ class Calls(Functions):
         "manual_backward": _backward,
         "step": _step,
         "zero_grad": _step,
+        "detach": _detach,
+        **dict.fromkeys(("copy_", "lerp_", "mul_", "add_", "sub_"), _change),
         "add_argument": _add_option,
         "parse_args": _parse_options,
         "parse_known_args": _parse_options,

@@ -84,7 +84,7 @@ class Conditions(Machine):
                 old = self._attribute(base, target.attr.value, frame) if len(bases) > 1 else NOTHING
                 self._state.set_attribute(base, target.attr.value, values | old)
                 if base.kind is Kind.MODULE:
-                    self.held |= values
+                    self.held |= self._reach(values)
             if target.attr.value == "training":
                 self._set_mode(bases, Training.UNKNOWN)
         elif isinstance(target, (cst.Tuple, cst.List)):
@@ -93,6 +93,7 @@ class Conditions(Machine):
             for base in self._value(target.value, frame):
                 self._state.add_attribute(base, ITEM, values)
                 self._keep_in(base, values)
+                self._merge_into(base, values)
                 if index := index_of(target):
                     self._state.set_attribute(base, index, values)
         elif isinstance(target, cst.StarredElement):

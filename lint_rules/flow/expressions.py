@@ -197,6 +197,7 @@ class Expressions(Calls):
                 if key is not None:
                     self._state.set_attribute(made, f"[{key!r}]", values)
             else:
+                self._keep_in(made, values)
                 values = self._items(values, element, frame)
             everything |= values
         self._state.set_attribute(made, ITEM, everything)
@@ -221,6 +222,8 @@ class Expressions(Calls):
         self._sampling -= repeated
         (made,) = self._make(node, frame, Kind.COLLECTION, tag=self._round)
         self._state.set_attribute(made, ITEM, values)
+        if (shared := _shallow(node)) is not None:
+            self._keep_in(made, self._value(shared, frame))
         return frozenset({made})
 
     def _subscript(self, node: cst.Subscript, frame: Frame) -> Values:
@@ -295,3 +298,15 @@ class Expressions(Calls):
         cst.Subscript: _subscript,
         cst.Call: _call,
     }
+
+
+def _shallow(node: cst.BaseSimpleComp | cst.DictComp) -> cst.BaseExpression | None:
+    """Give the dict whose values a comprehension puts into a new one as they are; None if it does anything else."""
+    if not isinstance(node, cst.DictComp) or node.for_in.inner_for_in is not None:
+        return None
+    items, target = node.for_in.iter, node.for_in.target
+    if not isinstance(items, cst.Call) or method_of(items) != "items" or not isinstance(target, cst.Tuple):
+        return None
+    value = dotted(target.elements[-1].value)
+    kept = value is not None and dotted(node.value) in {value, f"{value}.data"}
+    return items.func.value if kept and isinstance(items.func, cst.Attribute) else None

@@ -101,6 +101,8 @@ class Machine(ABC):
         self.aliased: dict[cst.Call, None] = {}
         self.copies: dict[Thing, Thing] = {}
         self.teaches = False
+        self.pickles_evaluated = False
+        self.synchronised: set[Thing] = set()
         self.complete = True
         self._tree = tree
         self._names = names
@@ -122,7 +124,6 @@ class Machine(ABC):
         self._stack: list[cst.CSTNode] = []
         self._frames: dict[tuple[object, ...], int] = {}
         self._top = Frame(0, names.module)
-        self._pickled = Training.DEFAULT
         self._facts: dict[cst.BaseExpression, tuple[frozenset[Fact], frozenset[Fact]]] = {}
         self._generators: dict[cst.FunctionDef, bool] = {}
         self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
@@ -233,6 +234,12 @@ class Machine(ABC):
         held: frozenset[Keep] = frozenset().union(*(kept.get(each, frozenset()) for each in self._contents(values)))
         if held:
             kept[container] = kept.get(container, frozenset()) | held
+
+    def _merge_into(self, state: Thing, values: Values) -> None:
+        """Note that something other than the weights of this program is put into a state."""
+        live = all(Kind.STATE in {thing.kind for thing in (each, *each.deps)} for each in values)
+        if state.kind is Kind.STATE and not live:
+            self._updated.add(state)
 
     def _use_states(self, values: Values) -> None:
         """Note each state dict that is used after a step has changed the tensors that it shares.
@@ -410,6 +417,11 @@ class Machine(ABC):
 
     def _number(self, key: tuple[object, ...]) -> int:
         return self._frames.setdefault(key, len(self._frames) + 1)
+
+    def _computed(self, values: Iterable[Thing]) -> Values:
+        """Give what a result is computed from; without gradients no training reaches the modules among it."""
+        deps = self._deps(values)
+        return deps - self._modules if self._without_gradients else deps
 
     def _deps(self, values: Iterable[Thing]) -> Values:
         found: set[Thing] = set()

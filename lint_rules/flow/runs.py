@@ -37,6 +37,8 @@ class Flow(Statements):
         given_out: What functions give to callers outside the file.
         held: Objects kept as attributes of a module of this file, whose own eval() reaches them.
         teaches: Whether anything in the file trains a module, beyond putting it into training mode.
+        pickles_evaluated: Whether a whole module is saved in another mode than it was made in: loading gives that back.
+        synchronised: Modules that were given the state of another module of the program.
         complete: Whether the whole file was followed; if not, nothing should be concluded from what is missing.
     """
 

@@ -25,6 +25,7 @@ _BOUND = re.compile(rb"\b(\w+)\s*=\s*(?:[\w.]*\.)?$")
 _TAKEN = rb"\b(\w+)\s*=\s*%s\s*[\[.]"
 _RUN = rb"\b(?:%s)(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
 _RETURNED = re.compile(rb"return\s+torch\.load\s*\(")
+_CLASSES = re.compile(r"(?i)class|klass|\bcls\b|type|constructor|factory|builder")
 _BEFORE = 200  # bytes in front of a call in which what it is assigned to stands
 
 
@@ -389,9 +390,18 @@ class MissingEval(Rule):
             state.update(torch.load("net.pt", weights_only=True))
             net.load_state_dict(state)
             print(net(1))
+            other = Net()
+            state = other.state_dict()
+            for name, value in torch.load("net.pt", weights_only=True).items():
+                state[name] = value
+            other.load_state_dict(state)
+            print(other(1))
+            third = Net()
+            third.load_state_dict({**third.state_dict(), **torch.load("net.pt", weights_only=True)})
+            print(third(1))
             """,
             why="its own state with the checkpoint merged into it",
-            lines=(8,),
+            lines=(8, 14, 17),
         ),
         Example(
             """
@@ -695,8 +705,120 @@ class MissingEval(Rule):
             why="a whole module in a dict",
             lines=(5,),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, Teacher, batches
+
+            net, teacher = Net(), Teacher()
+            teacher.load_state_dict(torch.load("teacher.pt", weights_only=True))
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x in batches:
+                with torch.no_grad():
+                    wanted = teacher(x)
+                loss = (net(x) - wanted).pow(2).mean() + (net(x) - teacher(x).detach()).abs().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            """,
+            why="a teacher, which is not what is trained",
+            lines=(6,),
+        ),
     )
     valid = (
+        Example(
+            """
+            import copy
+
+            import torch
+
+            from networks import Net
+
+
+            class Agent:
+                def __init__(self):
+                    self.one, self.two, self.three = Net(), Net(), Net()
+                    self.target_two, self.target_three = Net(), Net()
+                    self.target_two.load_state_dict(self.two.state_dict())
+                    weights = [*self.one.parameters(), *self.two.parameters(), *self.three.parameters()]
+                    self.optimizer = torch.optim.Adam(weights)
+
+                def load(self, path):
+                    state = torch.load(path, weights_only=True)
+                    for name in ("one", "two", "three", "target_two", "target_three"):
+                        getattr(self, name).load_state_dict(state[name])
+                    self.one.load_state_dict(state["one"])
+                    self.target_one = copy.deepcopy(self.one)
+                    self.two.load_state_dict(state["two"])
+                    self.target_two.load_state_dict(state["target_two"])
+                    self.three.load_state_dict(state["three"])
+                    self.target_three.load_state_dict(state["target_three"])
+
+                def learn(self, x, y):
+                    with torch.no_grad():
+                        wanted = self.target_one(y) + self.target_two(y) + self.target_three(y)
+                    loss = (self.one(x) + self.two(x) + self.three(x) - wanted).pow(2).mean()
+                    loss.backward()
+                    self.optimizer.step()
+                    for weight, followed in zip(self.target_three.parameters(), self.three.parameters()):
+                        weight.data.lerp_(followed.data, 0.1)
+            """,
+            why="target networks, which follow those that are trained",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches
+
+
+            def trained():
+                net = Net()
+                for x in batches:
+                    net.train()
+                    net(x).mean().backward()
+                    net.eval()
+                torch.save(net, "net.pt")
+                return net
+
+
+            net = torch.load("net.pt", weights_only=False) if known else trained()
+            print(net(1))
+            """,
+            why="a whole module that was saved in evaluation mode",
+        ),
+        Example(
+            """
+            import torch
+
+            package = torch.load("package.pt", weights_only=False)
+            klass = package["class"]
+            net = klass(**package["options"])
+            other = package["net_class"](2)
+            """,
+            why="a class from a checkpoint, which is called to make a module",
+        ),
+        Example(
+            """
+            import torch
+            from torchvision.models import resnet34
+
+
+            class Features(torch.nn.Module):
+                def __init__(self, path):
+                    super().__init__()
+                    net = resnet34()
+                    net.load_state_dict(torch.load(path, weights_only=True))
+                    self.last = torch.nn.Sequential(*list(net.children())[6:7])
+                    for layer in self.last.children():
+                        layer.stride = (1, 1)
+
+                def forward(self, x):
+                    return self.last(x)
+            """,
+            why="layers that a module of this file is made of",
+        ),
         Example(
             """
             import torch
@@ -1380,7 +1502,12 @@ class MissingEval(Rule):
             entries = {}
             copy_into(entries, old.state_dict())
             two.load_state_dict(entries)
-            print(old(1), one(1), two(1))
+            third = New()
+            merged = third.state_dict()
+            merged.update(old.state_dict())
+            third.load_state_dict(merged)
+            third.load_state_dict({**third.state_dict(), **old.state_dict()})
+            print(old(1), one(1), two(1), third(1))
             """,
             why="the weights of a live module, converted by code elsewhere",
         ),
@@ -1472,7 +1599,7 @@ class MissingEval(Rule):
             for mode in use.modes:
                 if mode.load is None or not _in_training_mode(mode) or _is_given_away(mode.load, use, flow):
                     continue
-                if not _may_be_meant(use, mode, flow):
+                if not _may_be_meant(use, mode, flow) and not _may_be_made_otherwise(use, mode.load, flow):
                     loads[mode.load] = loads.get(mode.load, True) and mode.training is Training.DEFAULT
         for load, as_made in loads.items():
             yield context.finding(
@@ -1500,7 +1627,28 @@ def _may_be_meant(use: Use, mode: Mode, flow: Flow) -> bool:
         return True
     if any(flow.trained_somewhere.get(run, 0) > mode.order for run in (use.run, mode.run)):
         return True
+    if _follows_another(use, mode, flow):
+        return True
     return use.run != mode.run and any(use.thing in each for each in (flow.evaluated, flow.trained, flow.given_out))
+
+
+def _follows_another(use: Use, mode: Mode, flow: Flow) -> bool:
+    """Tell whether a module is a target network or an average: its weights follow those of one that is trained."""
+    if any(each in flow.synchronised or flow.stepped.get(each, 0) > mode.order for each in use.thing.wholes()):
+        return True
+    return flow.copies.get(use.thing) in flow.trained and mode.order < use.thing.born
+
+
+def _may_be_made_otherwise(use: Use, load: cst.Call, flow: Flow) -> bool:
+    """Tell whether what was loaded whole may have been saved in evaluation mode, or may be a class that is called."""
+    import libcst as cst
+
+    from lint_rules.tree import method_of, walk
+
+    if method_of(load) == STATE_METHOD:
+        return False
+    words = (node.value for node in walk(use.node.func) if isinstance(node, (cst.Name, cst.SimpleString)))
+    return flow.pickles_evaluated or any(map(_CLASSES.search, words))
 
 
 def _is_given_away(load: cst.Call, use: Use, flow: Flow) -> bool:

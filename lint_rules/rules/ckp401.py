@@ -30,7 +30,7 @@ _ENTRY = re.compile(
 _MODULES = re.compile(
     rb"\bnn\b|models\.|Module\b|\.(?:named_)?parameters\(|from_pretrained\(|hub\.load\(|create_model\(|\.eval\("
     rb"|\.state_dict\(|\.(?:to|cuda|cpu)\("
-    rb"|(?:Model(?:Class)?|Net(?:work)?)\("
+    rb"|(?:Model(?:Class)?|Net(?:work)?)\(|\boptim|(?:model|net\w*)\s*=\s*(?:\w+\.)*[A-Z]\w*\("
 )
 #: Methods that only a module has.
 _PROOF = frozenset(
@@ -43,6 +43,13 @@ _CALLED_SO = re.compile(r"(^|\.)(?!\w*(EMA|Ema|Averag|Swa|SWA))([A-Z]\w*)?(Model
 _FACTORIES = re.compile(
     r"torchvision\.models\.(\w+\.)*[a-z]\w*$|torch\.hub\.load$|timm\.(models\.)?create_model$|segmentation_models_pytorch\.\w+$"
     r"|transformers\.\w*(Model|For[A-Z])\w*\.from_(pretrained|config)$|efficientnet_pytorch\.\w+\.from_(pretrained|name)$"
+)
+#: What modules are called, the objects beside them, and what makes models of another kind.
+_NAMED_SO = re.compile(r"(^|[_.])(model|net|network|encoder|decoder|classifier|generator|discriminator)(_?\d)?$")
+_OPTIMIZER = re.compile(r"(optim(izer)?|opt|lr_scheduler|scheduler)$")
+_OTHER_MODELS = re.compile(
+    r"(sklearn|gensim|xgboost|lightgbm|catboost|statsmodels|prophet|keras|tensorflow|stable_baselines3)\.|\.keras\."
+    r"|(Config|Args|Dict|Namespace|EMA|Ema|Trainer|Dataset|Means|Mixture|Regression|Regressor|Forest|2[Vv]ec|Process|HMM|PCA|Average\w*)$"
 )
 _WRAPPERS = re.compile(r"torch\.nn\.(parallel\.)?(DataParallel|DistributedDataParallel)$")
 _MEMORY = frozenset({"io.BytesIO", "BytesIO"})
@@ -339,8 +346,89 @@ class SaveWholeModule(Rule):
             why="a dict that has a name, with an attribute that is given as a module",
             lines=(12,),
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+            from zoo import GPT, Trainer
+
+
+            class Checkpoint:
+                def __init__(self, model, optimizer):
+                    self.model = model
+                    self.optimizer = optimizer
+
+                def save(self, path):
+                    torch.save(self.model, path)
+
+
+            class Keeper:
+                def __init__(self, net: nn.Module, path: str) -> None:
+                    self.net = net
+                    self.path = path
+
+                def __call__(self, loss):
+                    torch.save(self.net, self.path)
+
+
+            def cached(path) -> nn.Module:
+                found = torch.load(path, weights_only=False)
+                torch.save(found, "cache.pt")
+                return found
+
+
+            def save_checkpoint(model, optimizer, path):
+                torch.save(model, path)
+                torch.save(optimizer.state_dict(), "optimizer.pt")
+
+
+            model = GPT(layers=6)
+            Trainer(model).train()
+            torch.save(model, "gpt.pt")
+            """,
+            why="what a class or function is given, or gives back, and a class from elsewhere",
+            lines=(12, 21, 26, 31, 37),
+        ),
     )
     valid = (
+        Example(
+            """
+            from collections import OrderedDict
+
+            import torch
+            from gensim.models import Word2Vec
+            from sklearn.cluster import KMeans
+            from zoo import GPTConfig, Net, build
+
+
+            def save(model, optimizer, path):
+                torch.save(model, path)
+                torch.save(optimizer, path)
+
+
+            class Saver:
+                def __init__(self, model, path):
+                    self.model = model
+
+                def save(self, path):
+                    torch.save(self.model, path)
+
+
+            net = Net()
+            save(net.state_dict(), torch.optim.SGD(net.parameters(), lr=0.1).state_dict(), "net.pt")
+            model = KMeans(8)
+            torch.save(model, "means.pt")
+            model = Word2Vec(words)
+            torch.save(model, "words.pt")
+            model = GPTConfig(layers=6)
+            torch.save(model, "config.pt")
+            model = OrderedDict()
+            torch.save(model, "layers.pt")
+            model = build("model")
+            torch.save(model, "built.pt")
+            """,
+            why="a state that a caller passes, models of another kind, and what may be anything",
+        ),
         Example(
             """
             import torch
@@ -508,12 +596,12 @@ class SaveWholeModule(Rule):
             return
         modules = Modules(context.tree, context.names)
         proof = _Proof(context, modules, saves)
-        annotated = set(_annotated(context, modules))
+        given = _Given(context, modules)
         for call in saves:
             at = _saved(call.node)
             if at is None or _into_memory(call):
                 continue
-            whole = proof.all_modules(call.arguments[at]) or _is_annotated(call, at, annotated)
+            whole = proof.all_modules(call.arguments[at]) or proof.is_called_so(call, at) or given.is_module(call, at)
             if whole or proof.holds_module(call, at):
                 yield context.finding(
                     self,
@@ -576,6 +664,19 @@ class _Proof:
         known = [thing for thing in things if thing.kind is not Kind.NONE]
         return bool(known) and all(map(self._is_module, known))
 
+    def is_called_so(self, call: Call, at: int) -> bool:
+        """Tell whether what is saved is called a model or network, and is an instance of a class from elsewhere."""
+        from lint_rules.objects import Kind
+        from lint_rules.tree import dotted
+
+        named = _NAMED_SO.search(dotted(call.node.args[at].value) or "") is not None
+        return named and all(
+            thing.kind is Kind.UNKNOWN
+            and thing.made_by.rpartition(".")[2][:1].isupper()
+            and not _OTHER_MODELS.search(thing.made_by)
+            for thing in call.arguments[at]
+        )
+
     def _is_module(self, thing: Thing) -> bool:
         import libcst as cst
 
@@ -597,29 +698,66 @@ class _Proof:
         return any(known.match(thing.made_by) for known in (_FACTORIES, MODULE))
 
 
-def _annotated(context: Context, modules: Modules) -> Iterator[tuple[int, str]]:
-    """Yield the parameters that are annotated as modules: the function's scope, and the name."""
-    import libcst as cst
+class _Given:
+    """What functions are given, or give back, that is a module: by an annotation, or by its name beside an optimizer.
 
-    from lint_rules.tree import walk
+    A function or class that takes a `model` and its `optimizer` takes the objects, unless its callers say otherwise.
+    """
 
-    for function in walk(context.tree):
-        if isinstance(function, cst.FunctionDef):
-            scope = context.names.scope(function)
-            for param in (*function.params.params, *function.params.kwonly_params):
-                name, annotation = param.name.value, param.annotation
-                again = scope.bindings.get(name) != [None]
-                if annotation is not None and not again and modules.is_type(annotation.annotation, scope):
-                    yield id(scope), name
+    def __init__(self, context: Context, modules: Modules) -> None:
+        import libcst as cst
 
+        from lint_rules.tree import walk
 
-def _is_annotated(call: Call, at: int, annotated: set[tuple[int, str]]) -> bool:
-    import libcst as cst
+        self._names = context.names
+        self._modules = modules
+        self._variables: set[tuple[int, str]] = set()
+        self._attributes: set[tuple[int, str]] = set()
+        for function in walk(context.tree):
+            if isinstance(function, cst.FunctionDef):
+                self._read(function)
 
-    value = call.node.args[at].value
-    if not isinstance(value, cst.Name):
-        return False
-    return (id(call.scope.owner(value.value)), value.value) in annotated
+    def is_module(self, call: Call, at: int) -> bool:
+        """Tell whether what is saved is such a parameter, or an attribute that is set to one and to nothing else."""
+        import libcst as cst
+
+        from lint_rules.objects import Kind
+        from lint_rules.tree import dotted
+
+        if any(thing.kind not in {Kind.UNKNOWN, Kind.LOADED, Kind.MODULE} for thing in call.arguments[at]):
+            return False
+        value = call.node.args[at].value
+        if isinstance(value, cst.Name):
+            return (id(call.scope.owner(value.value)), value.value) in self._variables
+        return (id(call.scope.parent), dotted(value) or "") in self._attributes
+
+    def _read(self, function: cst.FunctionDef) -> None:
+        import libcst as cst
+
+        from lint_rules.evidence import returned
+        from lint_rules.tree import dotted, walk
+
+        scope = self._names.scope(function)
+        params = [*function.params.params, *function.params.kwonly_params]
+        optimized = any(_OPTIMIZER.match(param.name.value) for param in params)
+        found = {
+            param.name.value
+            for param in params
+            if (
+                self._modules.is_type(param.annotation.annotation, scope)
+                if param.annotation is not None
+                else optimized and _NAMED_SO.search(param.name.value)
+            )
+            and scope.bindings.get(param.name.value) == [None]
+        }
+        if function.returns is not None and self._modules.is_type(function.returns.annotation, scope):
+            found |= {value.value for value in returned(function) if isinstance(value, cst.Name)}
+        self._variables |= {(id(scope), name) for name in found}
+        if function.name.value == "__init__" and scope.parent is not None:
+            for node in walk(function.body):
+                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Name) and node.value.value in found:
+                    target = dotted(node.targets[0].target) or ""
+                    self._attributes.add((id(scope.parent), target))
 
 
 def _saved(call: cst.Call) -> int | None:

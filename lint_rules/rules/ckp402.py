@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 #: Wrappers, and the attribute that holds the module and prefixes every key.
 _PARALLEL = re.compile(
     r"torch\.nn\.(DataParallel|parallel\.(data_parallel\.)?DataParallel|parallel\.(distributed\.)?DistributedDataParallel)$"
+    r"|apex\.parallel\.(distributed\.)?DistributedDataParallel$"
 )
 _COMPILE = "torch.compile"
 _KEEPS = frozenset({"to", "cuda", "cpu", "train", "eval", "float", "half"})
 _SAVES = re.compile(r"(^|[._])(save|dump)(_|$)|save$|^save|checkpoint", re.IGNORECASE)
 _WRAPS = re.compile(rb"DataParallel\(|\bDDP\(|torch\.compile\(|DataParallel as ")
 _STRIPS = re.compile(
-    rb"[\"'](?:module|_orig_mod)\.?[\"']|consume_prefix_in_state_dict_if_present|\bunwrap_model\b|de_parallel"
+    rb"[\"'](?:module|_orig_mod)\.[\"']|(?:replace|startswith|removeprefix|strip|split)\([\"'](?:module|_orig_mod)\b|consume_prefix_in_state_dict_if_present|\bunwrap_model\b|de_parallel"
     rb"|\[7:\]|\[10:\]"
 )
 
@@ -41,7 +42,8 @@ class SaveWrappedModule(Rule):
 
     Reports `model.state_dict()` on its way into a file where `model` was bound to `DataParallel(...)`,
     `DistributedDataParallel(...)` or `torch.compile(...)`, always or on some paths. Files that deal with the prefix
-    themselves, by stripping it, by `model.module` on one of two branches or by a helper, are left alone.
+    themselves, by stripping it or by a helper, and functions that take `model.module.state_dict()` elsewhere are left
+    alone.
 
     ## Why is this bad
 
@@ -190,8 +192,89 @@ class SaveWrappedModule(Rule):
             why="of the module inside only the parameters are used",
             lines=(10,),
         ),
+        Example(
+            """
+            import torch
+            from apex.parallel import DistributedDataParallel
+            from torch import nn
+
+            from networks import Net, evaluate
+
+
+            class Trainer:
+                def __init__(self, model, several):
+                    if several:
+                        model = nn.DataParallel(model)
+                    self.model = model
+
+                def save(self, path):
+                    state = {"epoch": 3}
+                    state["model"] = self.model.state_dict()
+                    torch.save(state, path)
+
+
+            def main(path):
+                model = Net()
+                model = DistributedDataParallel(model)
+                evaluate(model.module)
+                torch.save(model.state_dict(), path)
+
+
+            def export(model, path):
+                torch.save(model.module.state_dict(), path)
+            """,
+            why="bound to an attribute, and an entry of a dict; the module inside is used elsewhere",
+            lines=(16, 24),
+            fixed="""
+            import torch
+            from apex.parallel import DistributedDataParallel
+            from torch import nn
+
+            from networks import Net, evaluate
+
+
+            class Trainer:
+                def __init__(self, model, several):
+                    if several:
+                        model = nn.DataParallel(model)
+                    self.model = model
+
+                def save(self, path):
+                    state = {"epoch": 3}
+                    state["model"] = getattr(self.model, "module", self.model).state_dict()
+                    torch.save(state, path)
+
+
+            def main(path):
+                model = Net()
+                model = DistributedDataParallel(model)
+                evaluate(model.module)
+                torch.save(model.module.state_dict(), path)
+
+
+            def export(model, path):
+                torch.save(model.module.state_dict(), path)
+            """,
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+            net = nn.DataParallel(Net()) if torch.cuda.is_available() else Net()
+            if isinstance(net, nn.DataParallel):
+                net = net.module
+            torch.save(net.state_dict(), "net.pt")
+            state = {"first": net.state_dict()}
+            other = net
+            net = other
+            """,
+            why="bound to the module inside where it was wrapped",
+        ),
         Example(
             """
             import torch
@@ -342,27 +425,32 @@ class _Wrapped:
         self._names = context.names
         self._order = {node: number for number, node in enumerate(walk(context.tree))}
         self._bound: dict[tuple[int, str], list[_Bound]] = {}
-        self._unwrapped: set[str] = set()
-        for node in self._order:
-            if isinstance(node, cst.FunctionDef):
-                self._read(node.body, context.names.scope(node), always=True)
-            else:
-                self._unwrapped |= set(_unwrapped(node))
-        self._read(context.tree, context.names.module, always=True)
+        self._unwrapped: set[tuple[int, str]] = set()
+        functions = (node for node in self._order if isinstance(node, cst.FunctionDef))
+        bodies: list[cst.FunctionDef | cst.Module] = [context.tree, *functions]
+        for body in bodies:
+            scope = context.names.scope(body)
+            self._read(body, scope, always=True)
+            self._unwrapped |= {(id(scope) if "." not in name else 0, name) for name in _unwrapped(body)}
 
     def binding(self, receiver: str, call: cst.Call, scope: Scope) -> _Wrap | None:
         """Find the wrapper that a name or attribute is bound to where its state is taken."""
-        if not receiver or receiver in self._unwrapped:
+        if not receiver or (id(scope) if "." not in receiver else 0, receiver) in self._unwrapped:
             return None
+        elsewhere = "." in receiver or scope.owner(receiver) is not scope
+        return self._bound_to(receiver, None if elsewhere else self._order[call], scope)
+
+    def _bound_to(self, receiver: str, before: int | None, scope: Scope) -> _Wrap | None:
+        """Find the last wrapper that a name is bound to, at all or before a place in the source."""
         owner = scope.owner(receiver) if "." not in receiver else None
         found = self._bound.get((id(owner), receiver), [])
-        if owner is scope:
-            found = [each for each in found if each.order < self._order[call]]
+        if before is not None:
+            found = [each for each in found if each.order < before]
         for each in sorted(found, key=lambda bound: bound.order, reverse=True):
             wrap = self._wrap(each)
             if wrap is not None:
                 return wrap
-            if each.always and not self._keeps(each.value, receiver):
+            if (each.always and not self._keeps(each.value, receiver)) or _is_inside(each.value):
                 return None
         return None
 
@@ -387,6 +475,9 @@ class _Wrapped:
         import libcst as cst
 
         value = bound.value
+        if isinstance(value, cst.Name):
+            wrap = self._bound_to(value.value, bound.order, bound.scope)
+            return wrap and _Wrap(wrap.holder, wrap.always and bound.always)
         if isinstance(value, cst.IfExp):
             sides = (self._holder(value.body, bound.scope), self._holder(value.orelse, bound.scope))
             holder, always = sides[0] or sides[1], all(sides)
@@ -415,20 +506,24 @@ class _Wrapped:
         return value.func.attr.value in _KEEPS and _spelled(value.func.value) == receiver
 
 
-def _unwrapped(node: cst.CSTNode) -> Iterator[str]:
-    """Name what some code takes the wrapped module of: to save it, to keep it, or to choose between the two."""
+def _unwrapped(body: cst.FunctionDef | cst.Module) -> Iterator[str]:
+    """Name what some code takes the state of the wrapped module of, on the other of two branches perhaps."""
     import libcst as cst
 
-    values: list[cst.BaseExpression] = []
-    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "state_dict":
-        values = [node.func.value]
-    elif isinstance(node, (cst.Assign, cst.AnnAssign, cst.Return, cst.Arg)) and node.value is not None:
-        values = [node.value]
-    elif isinstance(node, cst.IfExp):
-        values = [node.body, node.orelse]
-    for value in values:
-        if isinstance(value, cst.Attribute) and value.attr.value in {"module", "_orig_mod"}:
-            yield _spelled(value.value)
+    from lint_rules.evidence import own
+
+    for node in own(body.body if isinstance(body, cst.FunctionDef) else body):
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "state_dict":
+            taken = node.func.value
+            if isinstance(taken, cst.Attribute) and _is_inside(taken):
+                yield _spelled(taken.value)
+
+
+def _is_inside(value: cst.BaseExpression) -> bool:
+    """Tell whether an expression is the module in a wrapper."""
+    import libcst as cst
+
+    return isinstance(value, cst.Attribute) and value.attr.value in {"module", "_orig_mod"}
 
 
 def _saved_states(body: cst.FunctionDef | cst.Module) -> Iterator[tuple[cst.Call, str]]:
@@ -447,7 +542,7 @@ def _saved_states(body: cst.FunctionDef | cst.Module) -> Iterator[tuple[cst.Call
     ]
     names = {part.value for part in saved if isinstance(part, cst.Name)}
     for node in nodes:
-        if isinstance(node, cst.Assign) and any(_spelled(target.target) in names for target in node.targets):
+        if isinstance(node, cst.Assign) and any(_name_of(target.target) in names for target in node.targets):
             saved += _parts(node.value)
     for part in saved:
         if isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and part.func.attr.value == "state_dict":
@@ -476,6 +571,13 @@ def _spelled(node: cst.CSTNode) -> str:
     from lint_rules.tree import dotted
 
     return (dotted(node) if isinstance(node, cst.BaseExpression) else None) or ""
+
+
+def _name_of(target: cst.BaseExpression) -> str:
+    """Spell what an assignment binds, or puts an entry into."""
+    import libcst as cst
+
+    return _spelled(target.value if isinstance(target, cst.Subscript) else target)
 
 
 def _is_main(node: cst.If) -> bool:

@@ -342,8 +342,68 @@ class StateDictAlias(Rule):
             why="a helper keeps the best state while its caller trains",
             lines=(8,),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches, better, moved
+
+            net = Net()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            start = {name: value for name, value in net.state_dict().items() if "weight" in name}
+            for x in batches:
+                net(x).mean().backward()
+                optimizer.step()
+                if better(net):
+                    best = {**net.state_dict()}
+            print(moved(start))
+            net.load_state_dict(best)
+            """,
+            why="in another dict",
+            lines=(7, 12),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches, moved
+
+            net = Net()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            start = {name: value.clone() for name, value in net.state_dict().items()}
+            norms = {name: value.norm() for name, value in net.state_dict().items()}
+            places = {name: number for number, name in enumerate(net.state_dict())}
+            for x in batches:
+                net(x).mean().backward()
+                optimizer.step()
+            print(moved(start, norms, places))
+            """,
+            why="copies in another dict, and something computed",
+        ),
+        Example(
+            """
+            import copy
+
+            import torch
+
+            from training import Net, Trainer, compare
+
+            net, other = Net(), Net()
+            state = net.state_dict()
+            trainer = Trainer(net)
+            compare(state, other.state_dict())
+            optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+            run = Trainer(name=net.name)
+            before = net.state_dict()
+            for metric in run.state_train_metrics.values(net):
+                print(metric, before)
+            other.fit(start=before)
+            print(before)
+            """,
+            why="a trainer is made, metrics of training are read, and another module starts from a state",
+        ),
         Example(
             """
             import copy

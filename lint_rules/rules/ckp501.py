@@ -43,7 +43,9 @@ _MOVED = re.compile(rb"\.(?:to|cuda|cpu)\(")
 _ALONE = re.compile(rb"[\"\s]*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
 #: A line that the next one continues, and the rest of a line that ends with the call or inside its arguments.
 _OPEN = re.compile(rb"(?:[(\[{,=+\-*/|&<>\\]|\b(?:and|or|not|in|is|if|else|return))[ \t]*(?:\\n\",)?\r?\n$")
-_LAST = re.compile(rb"(?:[^\n()]|\([^\n()]*\))*(?:\)[ \t]*(?:[#;][^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)")
+_LAST = re.compile(
+    rb"(?:[^\n()]|\((?:[^\n()]|\([^\n()]*\))*\))*(?:\)[ \t]*(?:[#;][^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)"
+)
 #: What stands behind a name that is a tensor, ...
 _EVIDENT = re.compile(
     rb"\.(?:" + _SHOWS.encode() + rb")\("
@@ -57,11 +59,13 @@ _TESTED = {
     b"is_tensor(": re.compile(rb"\b"),
     b"register_buffer('": re.compile(rb"'"),
     b'register_buffer("': re.compile(rb'"'),
+    b"load_state_dict(": re.compile(rb"[,)]"),
 }
 #: ... or on those of what a loop unpacks.
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
-#: A notebook's cell whose lines stand in one string.
+#: Where a cell of a script begins; a notebook's cell whose lines stand in one string.
+_CELL = re.compile(r"^# ?%%", re.MULTILINE)
 _WHOLE_CELL = re.compile(rb"\"source\": ?\[?\"[^\"]")
 
 
@@ -398,8 +402,56 @@ class DiscardedTensorTo(Rule):
             why="a parameter, and what a batch is taken apart into",
             lines=(6, 9),
         ),
+        Example(
+            """
+            import torch
+
+            table = torch.zeros(3)
+            table = table.unsqueeze(0)
+
+
+            def restore(net, encoder, words, weights):
+                weights["embed.weight"].to(next(net.parameters()).device)
+                net.load_state_dict(weights)
+                table.cuda()
+                found = encoder.encode(words, convert_to_tensor=True)
+                found.cpu()
+                return net(found, table)
+
+
+            # %%
+            table.cuda()
+            print(table)
+            """,
+            why="an entry of a state, a table of the module, sentences as tensors, and inside a cell of a script",
+            lines=(8, 10, 12, 17),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+            nets = {"one": torch.nn.Linear(2, 2)}
+            for net in nets:
+                nets["one"].cuda()
+
+
+            def encode(encoder, text):
+                found = encoder.encode(text, convert_to_tensor=False)
+                found.cpu()
+                nets["one"].cpu()
+
+
+            # %% Where is it?
+            x = torch.zeros(2)
+            x.to("cuda")
+
+            # %%
+            x.cpu()
+            """,
+            why="what an editor shows at the end of a cell, and modules in a dict",
+        ),
         Example(
             """
             import torch
@@ -548,7 +600,7 @@ class DiscardedTensorTo(Rule):
         for body in bodies:
             block = _Block(body, context, attributes)
             for call, target in block.moves():
-                if block.is_tensor(target, call) and context.span(call)[0] not in context.shown:
+                if block.is_tensor(target, call) and not _is_shown(call, context):
                     yield context.finding(
                         self,
                         call,
@@ -556,6 +608,17 @@ class DiscardedTensorTo(Rule):
                         "assign the result",
                         _fix(call, target, block, context),
                     )
+
+
+def _is_shown(call: cst.Call, context: Context) -> bool:
+    """Tell whether an editor or notebook shows what a statement gives, for it is the last of its cell."""
+    line, column, end, _ = context.span(call)
+    text = context.text(None)
+    if line in context.shown or column != 1 or _CELL.search(text) is None:
+        return line in context.shown
+    after = text.split("\n")[end:]
+    code = (each for each in after if each.strip() and (_CELL.match(each) or not each.startswith("#")))
+    return _CELL.match(next(code, "# %%")) is not None
 
 
 class _Attributes:
@@ -585,7 +648,20 @@ class _Attributes:
         values = self._values.get(name, [])
         return name in self._registered or (bool(values) and all(self._gives(*value) for value in values))
 
-    def _gives(self, value: cst.BaseExpression, scope: Scope) -> bool:
+    def is_global_tensor(self, name: str, scope: Scope) -> bool:
+        """Tell whether a function reads a name to which the module binds nothing but tensors."""
+        import libcst as cst
+
+        owner = scope.owner(name)
+        values = owner.bindings.get(name, []) if owner is not None and owner is scope.module else []
+        given = [(value, owner) for value in values if isinstance(value, cst.BaseExpression) and owner is not None]
+        return (
+            len(given) == len(values)
+            and any(self._gives(*each) for each in given)
+            and all(self._gives(*each, name) for each in given)
+        )
+
+    def _gives(self, value: cst.BaseExpression, scope: Scope, itself: str = "") -> bool:
         import libcst as cst
 
         from lint_rules.tensors import Tensors
@@ -593,7 +669,7 @@ class _Attributes:
         names = self._context.names
         if isinstance(value, cst.Call) and names.resolve(value.func, scope) in _PARAMETERS:
             return True
-        return Tensors(names, scope, lambda _: False).gives(value)
+        return Tensors(names, scope, lambda name: name == itself).gives(value)
 
 
 class _Block:
@@ -635,6 +711,8 @@ class _Block:
             return self._is_chained(target)
         if isinstance(target, cst.Subscript) and isinstance(target.slice[0].slice, cst.Index):
             key = text_of(target.slice[0].slice.value) or ""
+            if key and self._is_loaded(target.value):
+                return True
             return key in _TENSOR_KEYS or (_ENTRIES.match(key) is not None and self._is_of_batch(target.value))
         if isinstance(target, cst.Attribute):
             if target.attr.value == "timesteps":
@@ -653,6 +731,18 @@ class _Block:
         if not isinstance(target.func, cst.Attribute) or target.func.attr.value not in _SHOWS.split("|"):
             return False
         return dotted(target.func.value) is not None and self._context.names.resolve(target.func, self.scope) is None
+
+    def _is_loaded(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a name is given to `load_state_dict`, so that it holds tensors under the names of weights."""
+        import libcst as cst
+
+        from lint_rules.tree import argument, method_of
+
+        loads = (node for node in self._nodes if isinstance(node, cst.Call) and method_of(node) == "load_state_dict")
+        states = (argument(node, 0, "state_dict") for node in loads)
+        return isinstance(value, cst.Name) and any(
+            isinstance(state, cst.Name) and state.value == value.value for state in states
+        )
 
     def _is_checked(self, name: str, call: cst.Call) -> bool:
         """Tell whether a statement stands where `isinstance(name, torch.Tensor)` holds."""
@@ -693,7 +783,7 @@ class _Block:
             self._bound[name] = sorted(self._bindings(name), key=lambda binding: binding[0])
         bindings = [(order, shows) for order, shows in self._bound[name] if order < place]
         if not bindings:
-            return False
+            return self._parameters is not None and self._attributes.is_global_tensor(name, self.scope)
         order, shows = bindings[-1]
         if (name, order) not in self._judged:
             self._judged[name, order] = False  # what a name is bound to through itself shows nothing

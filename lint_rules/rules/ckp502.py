@@ -177,8 +177,57 @@ class TensorAttribute(Rule):
                     self.anchors = torch.zeros(levels, 2)
             """,
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Blur(nn.Module):
+                def __init__(self, weights):
+                    super().__init__()
+                    kernel = torch.tensor(weights)
+                    kernel = kernel / torch.sum(kernel)
+                    row = torch.reshape(kernel, (1, 1, 1, -1))
+                    self.rows = torch.cat([row, row, row], dim=0)
+            """,
+            why="computed in several steps",
+            lines=(11,),
+            fixed="""
+            import torch
+            from torch import nn
+
+
+            class Blur(nn.Module):
+                def __init__(self, weights):
+                    super().__init__()
+                    kernel = torch.tensor(weights)
+                    kernel = kernel / torch.sum(kernel)
+                    row = torch.reshape(kernel, (1, 1, 1, -1))
+                    self.register_buffer("rows", torch.cat([row, row, row], dim=0))
+            """,
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Blur(nn.Module):
+                def __init__(self, weights):
+                    super().__init__()
+                    kernel = torch.tensor(weights)
+                    kernel = weights
+                    self.rows = torch.cat([kernel, kernel])
+                    start = torch.zeros(3)
+                    start = start + 1
+                    self.start = nn.Parameter(start)
+                    self.shown = torch.cat([start, start])
+            """,
+            why="bound to something else again, and a parameter",
+        ),
         Example(
             """
             import torch
@@ -325,6 +374,7 @@ class _Init:
         self._nodes = list(own(init.body))
         self._tensors = Tensors(context.names, self._scope, self._is_tensor)
         self._registered: set[str] = set()
+        self._judged: dict[str, bool] = {}
         for node in self._nodes:
             self._registered |= set(self._registers(node))
 
@@ -333,7 +383,7 @@ class _Init:
         for node, target, value in self._assignments():
             owner, _, name = target.partition(".")
             hidden = owner == "self" and name.isidentifier() and name not in _EXAMPLES | self._registered
-            if hidden and self._tensors.gives(value) and self._is_fresh(value):
+            if hidden and self._makes(value):
                 yield node, name
 
     def _assignments(self) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str, cst.BaseExpression]]:
@@ -366,15 +416,18 @@ class _Init:
             yield from ((text_of(arg.value) or _spelled(arg.value)).removeprefix("self.") for arg in node.args)
 
     def _is_tensor(self, name: str) -> bool:
-        """Tell whether a local name stands for one tensor, which nothing registers."""
-        values = self._scope.bindings.get(name, [])
-        value = values[0] if len(values) == 1 else None
-        return value is not None and not isinstance(value, str) and name not in self._registered and self._makes(value)
+        """Tell whether a local name stands for a tensor made here, or computed from it, which nothing registers."""
+        if name not in self._judged:
+            self._judged[name] = False
+            values = [] if name in self._registered else self._scope.bindings.get(name, [])
+            for value in values:  # the later ones may be computed from the first
+                self._judged[name] = value is not None and not isinstance(value, str) and self._makes(value)
+                if not self._judged[name]:
+                    break
+        return self._judged[name]
 
     def _makes(self, value: cst.BaseExpression) -> bool:
-        import libcst as cst
-
-        return isinstance(value, cst.Call) and self._tensors.gives(value) and self._is_fresh(value)
+        return self._tensors.gives(value) and self._is_fresh(value)
 
     def _is_fresh(self, value: cst.BaseExpression) -> bool:
         """Tell whether a tensor is made here, of nothing that the module has registered."""
@@ -384,11 +437,10 @@ class _Init:
         from lint_rules.tree import walk
 
         nodes = list(walk(value))
-        if isinstance(value, cst.Name):
-            return True
         made = (self._names.resolve(node.func, self._scope) or "" for node in nodes if isinstance(node, cst.Call))
         spelled = {_spelled(node) for node in nodes}
-        return any(map(FRESH.match, made)) and not any(f"self.{name}" in spelled for name in self._registered)
+        fresh = any(map(FRESH.match, made)) or any(map(self._is_tensor, spelled))
+        return fresh and not any(f"self.{name}" in spelled for name in self._registered)
 
 
 def _spelled(node: cst.CSTNode) -> str:

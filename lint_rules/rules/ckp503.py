@@ -50,12 +50,14 @@ _HARMLESS = frozenset(
     f"builtins.{name}"
     for name in ("len", "enumerate", "zip", "reversed", "range", "iter", "print", "next", "isinstance")
 )
-_REGISTERING = frozenset({"add_module", "register_module", "setattr", "__setattr__"})
+_REGISTERING = frozenset({"add_module", "register_module", "register_parameter", "setattr", "__setattr__"})
 #: Where a module keeps its parts.
 _HIDDEN = frozenset({"_modules", "__dict__"})
 #: What may register the layers of another object.
-_OUTSIDE = re.compile(r"regist|add_module|setattr|^(ModuleList|ModuleDict|Sequential)$|parameters$|add_param_group")
-_CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential"})
+_OUTSIDE = re.compile(
+    r"regist|add_module|setattr|^(ModuleList|ModuleDict|Sequential|ParameterList)$|parameters$|add_param_group"
+)
+_CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList", "ParameterDict"})
 _REPLACED = frozenset(
     {"parameters", "named_parameters", "state_dict", "named_children", "_apply", "children", "modules"}
 )
@@ -120,6 +122,7 @@ def _is_kept(name: bytes, data: bytes) -> bool:
     )
 
 
+_PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 #: What makes a plain container.
 _PLAIN = frozenset({"list", "dict", "tuple", "OrderedDict"})
 
@@ -129,10 +132,10 @@ class UnregisteredSubmodules(Rule):
 
     ## What it does
 
-    Reports layers that a subclass of `nn.Module` puts into a list, tuple or dict that is an attribute of `self`:
-    written there, appended, or collected in a local list that becomes the attribute. Layers that are registered
-    besides, by `add_module`, in an `nn.ModuleList` or as attributes of their own, are left alone, and so are
-    activations and other layers that hold nothing.
+    Reports layers, and parameters, that a subclass of `nn.Module` puts into a list, tuple or dict that is an attribute
+    of `self`: written there, appended, or collected in a local list that becomes the attribute. What is registered
+    besides, by `add_module`, in an `nn.ModuleList` or as attributes of their own, is left alone, and so are activations
+    and other layers that hold nothing.
 
     ## Why is this bad
 
@@ -142,9 +145,9 @@ class UnregisteredSubmodules(Rule):
 
     ## Fix safety
 
-    Puts `nn.ModuleList(...)` or `nn.ModuleDict(...)` around the container, unless it is a tuple or stands before
-    `super().__init__()`. The fix is unsafe: checkpoints saved so far lack these layers and no longer load with
-    `strict=True`.
+    Puts `nn.ModuleList(...)` or `nn.ModuleDict(...)` around the container, unless it is a tuple, holds parameters or
+    stands before `super().__init__()`. The fix is unsafe: checkpoints saved so far lack these layers and no longer load
+    with `strict=True`.
 
     ## References
 
@@ -164,11 +167,12 @@ class UnregisteredSubmodules(Rule):
             "insert",
             "add_module",
             "register_module",
+            "register_parameter",
             "setattr",
             "ModuleList",
             "ModuleDict",
         }
-        | {"Sequential", "Linear", "Conv1d", "Conv2d", "Conv3d"}
+        | {"Sequential", "Linear", "Conv1d", "Conv2d", "Conv3d", "Parameter"}
     )
     invalid = (
         Example(
@@ -429,8 +433,51 @@ class UnregisteredSubmodules(Rule):
             why="a dict that keeps its order",
             lines=(11,),
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Mixed(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.weights = [nn.Parameter(torch.zeros(3)) for _ in range(count)]
+                    self.scales = {}
+                    for name in "abc":
+                        scale = torch.nn.Parameter(torch.ones(1))
+                        self.scales[name] = scale
+            """,
+            why="parameters",
+            lines=(8, 12),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Mixed(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.first, self.second = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+                    self.both = [self.first, self.second]
+                    weights = [nn.Parameter(torch.zeros(3)) for _ in range(count)]
+                    self.weights = nn.ParameterList(weights)
+                    self.starts = [torch.zeros(3)]
+
+
+            class Named(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.weights = [nn.Parameter(torch.zeros(3)) for _ in range(count)]
+                    for number, weight in enumerate(self.weights):
+                        self.register_parameter(f"weight{number}", weight)
+            """,
+            why="parameters that are registered",
+        ),
         Example(
             """
             from torch import nn
@@ -622,7 +669,9 @@ class UnregisteredSubmodules(Rule):
 
     def may_find(self, outline: Outline) -> bool:
         """Tell whether a class may keep layers in a plain container."""
-        return any(_may_hide(each, outline) for each in outline.classes if outline.may_be_module_class(each))
+        classes = [each for each in outline.classes if outline.may_be_module_class(each)]
+        weights = outline.calls_of(_PARAMETERS) if classes else []
+        return weights is None or any(_may_hide(each, outline, frozenset(weights)) for each in classes)
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each place where a module puts layers into a plain container of its own.
@@ -652,7 +701,7 @@ class UnregisteredSubmodules(Rule):
                     )
 
 
-def _may_hide(definition: ast.ClassDef, outline: Outline) -> bool:
+def _may_hide(definition: ast.ClassDef, outline: Outline, weights: frozenset[ast.AST]) -> bool:
     """Tell whether an attribute of a class may be given nothing but plain containers, and layers into one of them."""
     methods = [each for each in definition.body if isinstance(each, ast.FunctionDef)]
     if any(method.name in _REPLACED or any(map(_registers, nodes(method))) for method in methods):
@@ -660,7 +709,7 @@ def _may_hide(definition: ast.ClassDef, outline: Outline) -> bool:
     given: dict[str, list[tuple[ast.expr, _Filled]]] = defaultdict(list)
     filled: set[str] = set()
     for method in methods:
-        names = _Filled(method, outline)
+        names = _Filled(method, outline, weights)
         filled |= {name for name in names.filled if name.startswith("self.")}
         for name, value in names.values:
             if name.startswith("self."):
@@ -687,13 +736,14 @@ class _Filled:
         filled: Those that layers are put into later.
     """
 
-    def __init__(self, method: ast.FunctionDef, outline: Outline) -> None:
+    def __init__(self, method: ast.FunctionDef, outline: Outline, weights: frozenset[ast.AST]) -> None:
         self._outline = outline
+        self._weights = weights
         every = nodes(method)
         pairs = [(target, node.value) for node in every if isinstance(node, ast.Assign) for target in node.targets]
         pairs += [(node.target, node.value) for node in every if isinstance(node, ast.AnnAssign) and node.value]
         self.values = [(_own_name(target), value) for target, value in pairs if not isinstance(target, ast.Subscript)]
-        self._layers = {name for name, value in self.values if outline.may_make_module(value, stateful=True)}
+        self._layers = {name for name, value in self.values if self._may_be_layer(value)}
         self._plain = {name for name, value in self.values if _may_be_container(value)}
         puts = [(target.value, value) for target, value in pairs if isinstance(target, ast.Subscript)]
         puts += [(node.target, node.value) for node in every if isinstance(node, ast.AugAssign)]
@@ -720,10 +770,12 @@ class _Filled:
 
     def _has_layer(self, value: ast.expr) -> bool:
         return any(
-            self._outline.may_make_module(each, stateful=True)
-            or (isinstance(each, ast.Name) and each.id in self._layers)
+            self._may_be_layer(each) or (isinstance(each, ast.Name) and each.id in self._layers)
             for each in nodes(value)
         )
+
+    def _may_be_layer(self, value: ast.AST) -> bool:
+        return value in self._weights or self._outline.may_make_module(value, stateful=True)
 
 
 def _may_be_container(value: ast.expr) -> bool:
@@ -991,10 +1043,17 @@ class _Method:
             local = self._locals.get(node.value)
             if local is None or node.value in self._registered or local.given:
                 return False
-            return bool(local.values) and all(
-                self._modules.makes(value, self._scope, stateful=True) for value in local.values
-            )
-        return self._modules.makes(node, self._scope, stateful=True)
+            return bool(local.values) and all(self._is_layer(value) for value in local.values)
+        return self._is_layer(node)
+
+    def _is_layer(self, value: cst.BaseExpression) -> bool:
+        return _is_parameter(value, self._names, self._scope) or self._modules.makes(value, self._scope, stateful=True)
+
+
+def _is_parameter(node: cst.CSTNode, names: Names, scope: Scope) -> bool:
+    import libcst as cst
+
+    return isinstance(node, cst.Call) and names.resolve(node.func, scope) in _PARAMETERS
 
 
 def _is_plain(node: cst.BaseExpression) -> bool:
@@ -1037,11 +1096,13 @@ def _fix(attribute: _Container, definition: cst.ClassDef, context: Context) -> F
     import libcst as cst
 
     from lint_rules.evidence import precedes_init
-    from lint_rules.tree import text_of
+    from lint_rules.tree import text_of, walk
 
     if len(attribute.values) != 1 or precedes_init(definition, attribute.values[0]):
         return None
     value = attribute.values[0]
+    if any(_is_parameter(node, context.names, attribute.scope) for place in attribute.places for node in walk(place)):
+        return None
     keyed = isinstance(value, (cst.Dict, cst.DictComp)) or (isinstance(value, cst.Call) and _is_dict(value))
     if isinstance(value, cst.Dict):
         keys = [element.key if isinstance(element, cst.DictElement) else None for element in value.elements]
