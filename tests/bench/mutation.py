@@ -299,25 +299,17 @@ class Mutation:
         for test in unrepeatable(items.values(), change.make):
             say(f"left out, for it fails when it is run for the second time: {test}")
             del items[test]
-        rows, total = [], Counter[Outcome]()
-        for path in self._paths:
-            tried = list(mutants(path))
-            outcomes = in_forks(
-                [partial(self._outcome, path, items, mutant, partial(change.make, mutant)) for mutant in tried]
-            )
-            for mutant, outcome in zip(tried, outcomes, strict=True):
-                if outcome == "survived":
-                    say(f"{path.name}:{mutant.line} {mutant.function} {mutant.operator}: {mutant.text}")
-            rows.append(row(path.relative_to(PACKAGE).as_posix(), Counter(outcomes)))
-            total.update(outcomes)
-            say(f"{rows[-1]}\n")
-        say("| file | mutants | killed by its own tests | killed by the suite | survived |")
-        say("\n".join(["|---|---|---|---|---|", *rows, row("all", total)]))
+        tried = [(path, mutant) for path in self._paths for mutant in mutants(path)]
+        outcomes = in_forks([partial(self._outcome, *one, items, change) for one in tried])
+        counts: defaultdict[Path, Counter[Outcome]] = defaultdict(Counter)
+        for (path, _), outcome in zip(tried, outcomes, strict=True):
+            counts[path][outcome] += 1
+        say("\n| file | mutants | killed by its own tests | killed by the suite | survived |\n|---|---|---|---|---|")
+        say("\n".join(row(path.relative_to(PACKAGE).as_posix(), count) for path, count in counts.items()))
+        say(row("all", Counter(outcomes)))
         return passed
 
-    def _outcome(
-        self, path: Path, items: Mapping[str, pytest.Item], mutant: Mutant, change: Callable[[], None]
-    ) -> Outcome:
+    def _outcome(self, path: Path, mutant: Mutant, items: Mapping[str, pytest.Item], change: Change) -> Outcome:
         reached = [test for test in self._reach.tests(path, mutant.line) if test in items]
         cases = items if path.parent.name == "checks" else reached  # what is said of a case is kept for several tests
         first = [test for test in cases if is_own(path, test)]
@@ -326,33 +318,39 @@ class Mutation:
         stages: tuple[tuple[Outcome, Collection[str]], ...] = (("own", first), ("suite", second))
         for outcome, tests in stages:
             ordered = [items[test] for test in sorted(tests, key=self._reach.seconds.__getitem__)]
-            if not survive(ordered, change):
+            if not survive(ordered, partial(change.make, mutant)):
                 return outcome
+        say(f"{path.name}:{mutant.line} {mutant.function} {mutant.operator}: {mutant.text}")
         return "survived"
 
 
 def in_forks(tasks: Sequence[Callable[[], Outcome]]) -> list[Outcome]:
-    """Call functions in forks, as many at a time as there are cores, and give what they return."""
-    running: dict[int, int] = {}
-    found: dict[int, Outcome] = {}
+    """Call functions, a share of them in a fork for each core, and give what they return."""
+    children = []
+    with tempfile.TemporaryDirectory() as folder:
+        shares = [Path(folder, str(core)) for core in range(CORES)]
+        for core, share in enumerate(shares):
+            children.append(os.fork())
+            if not children[-1]:
+                try:
+                    own_processes()
+                    share.write_bytes(bytes(OUTCOMES.index(task()) for task in tasks[core::CORES]))
+                finally:
+                    os._exit(0)
+        for child in children:
+            os.waitpid(child, 0)
+        found = [share.read_bytes() for share in shares]
+    return [OUTCOMES[found[index % CORES][index // CORES]] for index in range(len(tasks))]
 
-    def collect() -> None:
-        child, status = os.wait()
-        found[running.pop(child)] = OUTCOMES[os.waitstatus_to_exitcode(status)]
 
-    for index, task in enumerate(tasks):
-        if len(running) == CORES:
-            collect()
-        child = os.fork()
-        if child == 0:
-            try:
-                os._exit(OUTCOMES.index(task()))
-            finally:
-                os._exit(len(OUTCOMES))  # it raised
-        running[child] = index
-    while running:
-        collect()
-    return [found[index] for index in range(len(tasks))]
+def own_processes() -> None:
+    """Start spare processes for a fork and the forks that it makes; they end when it does, and not with a test run."""
+    from pytest_ckpt import hashing, spare
+
+    spare._server.cache_clear()
+    for hashes in ("", *hashing._HASHES):
+        spare._server(hashes)
+    spare._running.clear()
 
 
 def survive(items: Collection[pytest.Item], change: Callable[[], None]) -> bool:
@@ -372,6 +370,7 @@ def unrepeatable(items: Collection[pytest.Item], change: Callable[[], None]) -> 
         if os.fork() == 0:
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+            own_processes()
             change()
             for item, following in zip_longest(items, list(items)[1:]):
                 if not passes(item, following):
@@ -407,7 +406,8 @@ class Change(NamedTuple):
         caches = [one for one in everything if isinstance(one, functools._lru_cache_wrapper)]  # it has no other name
         ours = [one for one in caches if (one.__module__ or "").startswith(("pytest_ckpt.", "tests."))]
         gc.freeze()
-        return cls(functions, [one for one in ours if one.__name__ != "values"])  # which the spare process gave
+        kept = {"values", "_server"}  # the spare processes, and what they gave
+        return cls(functions, [one for one in ours if one.__name__ not in kept])
 
     def make(self, mutant: Mutant | None = None) -> None:
         """Give a function its mutated code."""

@@ -142,23 +142,27 @@ class Inner(Base):
 
 
 @pytest.mark.parametrize(
-    ("make", "key"),
+    ("make", "key", "home"),
     [
-        (GlobalDict, "OFFSETS"),
-        (GlobalNumber, "STEPS"),
-        (GlobalModule, "TEACHER"),
-        (GlobalObject, "SETTINGS"),
-        (DrawnByTheImport, "DRAWN_BY_THE_IMPORT"),
-        (ArrayDrawnByTheImport, "ARRAY_DRAWN_BY_THE_IMPORT"),
-        (ClassAttribute, "scale"),
-        (ClassDict, "table"),
-        (NewClassAttribute, "gain"),
-        (Inner, "inner.scale"),
+        (GlobalDict, "OFFSETS", __name__),
+        (GlobalNumber, "STEPS", __name__),
+        (GlobalModule, "TEACHER", __name__),
+        (GlobalObject, "SETTINGS", __name__),
+        (DrawnByTheImport, "DRAWN_BY_THE_IMPORT", __name__),
+        (ArrayDrawnByTheImport, "ARRAY_DRAWN_BY_THE_IMPORT", __name__),
+        (ClassAttribute, "scale", "class ClassAttribute"),
+        (ClassDict, "table", "class Base"),
+        (NewClassAttribute, "gain", "class NewClassAttribute"),
+        (Inner, "inner.scale", "class ClassAttribute"),
     ],
 )
-def test_a_variable_that_decides_the_outputs_is_named(make, key):
+def test_a_variable_that_decides_the_outputs_is_named(make, key, home):
     report = check_module(make, X, prepare=make.fit)
-    assert [(one.category, one.key) for one in report.findings] == [("unsaved-state", key)], report.text()
+    (found,) = report.findings
+    assert (found.category, found.key) == ("unsaved-state", key), report.text()
+    assert found.message.startswith(f"the variable is in {home}, not in the module: a new process has another value")
+    name = key.rpartition(".")[2]
+    assert found.hint == f'self.register_buffer("{name}", ...), or return it from get_extra_state()'
 
 
 def test_a_variable_of_a_closure_is_named_although_nothing_can_import_it():

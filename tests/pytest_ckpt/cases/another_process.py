@@ -105,7 +105,7 @@ class Checked(Hashed):
         return zlib.crc32(word.encode()) % 512
 
 
-faulty("unsaved-state", key="hash()", inputs=SENTENCES, alone=True)(Hashed)
+faulty("unsaved-state", key="hash()", says="zlib.crc32", inputs=SENTENCES, alone=True)(Hashed)
 correct(inputs=SENTENCES)(Checked)
 
 
