@@ -271,7 +271,7 @@ def _lint(text: str, path: str, rules: Sequence[Rule], settings: Settings, shown
         for finding in rule.check(context)
     ]
     if any(_breaks_strings(finding.fix) for finding in findings):
-        strings = _formatted(region.syntax, split_lines(text))
+        strings = _formatted(outline, split_lines(text))
         findings = [replace(each, fix=None) if _spoils(each.fix, strings) else each for each in findings]
     return sorted(findings, key=lambda finding: finding.place)
 
@@ -281,7 +281,7 @@ def _breaks_strings(fix: Fix | None) -> bool:
     return fix is not None and any(not _QUOTED.isdisjoint(edit.text) for edit in fix.edits)
 
 
-def _formatted(tree: ast.Module, lines: Sequence[str]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _formatted(outline: Outline, lines: Sequence[str]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Give where each f-string begins and ends: lines and columns from 1."""
 
     def place(line: int, offset: int) -> tuple[int, int]:
@@ -289,8 +289,7 @@ def _formatted(tree: ast.Module, lines: Sequence[str]) -> list[tuple[tuple[int, 
 
     return [
         (place(node.lineno, node.col_offset), place(node.end_lineno or node.lineno, node.end_col_offset or 0))
-        for node in ast.walk(tree)
-        if isinstance(node, ast.JoinedStr)
+        for node in outline.of(ast.JoinedStr)
     ]
 
 

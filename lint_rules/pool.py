@@ -90,11 +90,13 @@ def _outcome(job: Job, future: Future[Report]) -> Report:
 
 
 def _context() -> BaseContext:
-    """Choose how processes start: by forking where that is safe, so that libcst is imported only once."""
+    """Choose how processes start: by forking where that is safe, so that what all of them need is imported once."""
     import multiprocessing
 
     if sys.platform == "linux":
-        import libcst.metadata  # noqa: F401 -- imported before the fork, for all processes
+        import lint_rules.evidence
+        import lint_rules.flow
+        import lint_rules.positions  # noqa: F401
 
         return multiprocessing.get_context("fork")
     return multiprocessing.get_context()
