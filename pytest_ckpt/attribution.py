@@ -372,10 +372,16 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
         one.key,
         kind,
         expected,
-        actual if actual != expected else OTHER_VALUES,
+        actual if actual != expected else _within(one.expected, one.actual),
         "" if one.expected is _ABSENT else type(one.expected).__name__,
         place,
     )
+
+
+def _within(one: Any, other: Any) -> str:
+    """Say where in two values that read alike they differ, if that can be said."""
+    found = first_difference(one, other)
+    return f"{OTHER_VALUES} ({found})" if found and not found.startswith(WHOLE) else OTHER_VALUES
 
 
 def _same(one: Any, other: Any) -> bool:

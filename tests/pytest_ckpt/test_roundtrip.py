@@ -332,6 +332,26 @@ def test_hidden_layers_are_found_without_inputs():
     assert any("outputs were not compared" in note for note in report.notes)
 
 
+class Scaler:
+    def __init__(self):
+        self.gain = 1.0
+
+
+class Scaled(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 3)
+        self.scaler = Scaler()
+
+    def forward(self, x):
+        return super().forward(x) * self.scaler.gain
+
+
+def test_of_two_objects_that_read_alike_it_is_said_where_they_differ():
+    report = check_module(Scaled, X, prepare=lambda module: setattr(module.scaler, "gain", 3.0))
+    found = [(one.key, one.actual) for one in report.findings]
+    assert found == [("scaler", "the same with other values (.gain: 3.0 -> 1.0)")]
+
+
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_outputs_are_compared_in_the_mode_that_is_asked_for(mode):
     class OnlyIn(nn.Module):
