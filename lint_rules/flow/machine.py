@@ -217,10 +217,16 @@ class Machine(ABC):
         """Note that a training step changed modules: those given, or else those that the last gradients are of."""
         self._clock += 1
         known = [thing for thing in things if thing in self._modules and thing.kind is not Kind.OPTIMIZER]
-        for thing in known or [thing for thing in self._graded if thing in self._modules]:
-            self.stepped |= dict.fromkeys(thing.wholes(), self._clock)
-            for part in self._below(thing):
-                self.stepped[part] = self._clock
+        changed = known or [thing for thing in self._graded if thing in self._modules]
+        for thing in changed:
+            self.stepped |= dict.fromkeys((*thing.wholes(), *self._below(thing)), self._clock)
+        self.stepped |= dict.fromkeys(self._holders(frozenset(changed)), self._clock)
+
+    def _holders(self, things: Values) -> Iterator[Thing]:
+        """Yield the modules of this file that hold one of some objects as an attribute."""
+        for holder, attributes in self._state.attributes.items():
+            if holder.kind is Kind.MODULE and any(not things.isdisjoint(held) for held in attributes.values()):
+                yield holder
 
     def _keep(self, node: cst.Call, made: Values, sources: Values) -> None:
         """Note that a state dict shares its tensors with the module that gave it."""

@@ -958,6 +958,38 @@ class MissingEval(Rule):
         Example(
             """
             import torch
+            from torch import nn
+            from networks import Net, batches
+
+            class Average(nn.Module):
+                def __init__(self, net):
+                    super().__init__()
+                    self.net = net
+
+                def follow(self, other):
+                    for mine, theirs in zip(self.net.parameters(), other.parameters()):
+                        mine.data.mul_(0.99).add_(theirs.data, alpha=0.01)
+
+                def forward(self, x):
+                    return self.net(x)
+
+            student, teacher = Net(), Average(Net())
+            saved = torch.load("last.pt", map_location="cpu", weights_only=True)
+            student.load_state_dict(saved["student"])
+            teacher.load_state_dict(saved["teacher"])
+            optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+            for x in batches():
+                with torch.no_grad():
+                    wanted = teacher(x)
+                (student(x) - wanted).pow(2).mean().backward()
+                optimizer.step()
+                teacher.follow(student)
+            """,
+            why="an average that holds the network whose weights follow",
+        ),
+        Example(
+            """
+            import torch
 
             from networks import Net
 
