@@ -296,6 +296,7 @@ class Mutation:
         self._unbroken = False
         items = {one.nodeid: one for one in session.items}
         change = Change.within(self._paths)
+        own_processes()
         for test in unrepeatable(items.values(), change.make):
             say(f"left out, for it fails when it is run for the second time: {test}")
             del items[test]
@@ -344,7 +345,7 @@ def in_forks(tasks: Sequence[Callable[[], Outcome]]) -> list[Outcome]:
 
 
 def own_processes() -> None:
-    """Start spare processes for a fork and the forks that it makes; they end when it does, and not with a test run."""
+    """Start spare processes for this process and the forks that it makes, which end with it and not with a run."""
     from pytest_ckpt import hashing, spare
 
     spare._server.cache_clear()
@@ -367,18 +368,18 @@ def survive(items: Collection[pytest.Item], change: Callable[[], None]) -> bool:
 def unrepeatable(items: Collection[pytest.Item], change: Callable[[], None]) -> list[str]:
     """Name the tests that do not pass a second time where nothing is broken, in a fork."""
     with tempfile.TemporaryFile("w+") as failed:
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-            own_processes()
             change()
             for item, following in zip_longest(items, list(items)[1:]):
                 if not passes(item, following):
                     failed.write(f"{item.nodeid}\n")
-                    item.session.testsfailed = 0
+                    item.session.testsfailed, item.session.shouldfail = 0, False
             failed.flush()
             os._exit(0)
-        os.wait()
+        os.waitpid(child, 0)
         failed.seek(0)
         return failed.read().splitlines()
 

@@ -222,7 +222,7 @@ _scratch = threading.local()
 
 
 def set_gain(_module: nn.Module) -> None:
-    _context.gain = 3.0
+    _context.gain = getattr(_context, "gain", 1.0) + 2.0
 
 
 @faulty("unsaved-state", key="_context", inputs=X, prepare=set_gain, alone=True)
