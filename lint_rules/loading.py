@@ -32,9 +32,9 @@ _RENAMED = re.compile(rb"import\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]
 _IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
 #: What a source must hold so that it can call `torch.load`.
 TORCH_LOAD_NEEDS: tuple[tuple[Needle, ...], ...] = (
-    (b"torch", b"torch.load"),
-    (b"torch", b"serialization.load"),
-    (b"torch", b".load", b"import torch", _RENAMED),
+    (b"torch", b"load", b"torch.load"),
+    (b"torch", b"load", b"serialization.load"),
+    (b"torch", b"load", b".load", b"import torch", _RENAMED),
     (b"torch", b"load", b"from torch", _IMPORTED),
 )
 
@@ -63,7 +63,7 @@ def _loads_state(data: bytes) -> bool:
 
 
 #: What a source must hold so that it can load a state that something is to be said about.
-STATE_NEEDS: tuple[tuple[Needle, ...], ...] = ((b".load_state_dict", _loads_state),)
+STATE_NEEDS: tuple[tuple[Needle, ...], ...] = ((b"state_dict", b".load_state_dict", _loads_state),)
 
 
 def is_copied(call: ast.Call, outline: Outline) -> bool:

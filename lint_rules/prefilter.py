@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from lint_rules.rule import Needle, Rule
 
-#: A notebook's cell in one line of its JSON, where line ends and quotes are escaped.
+#: How a notebook's JSON begins, and a cell in one line of it, where line ends and quotes are escaped.
+_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _ESCAPED = re.compile(rb"\"source\": ?\[? ?\"[^\"]")
 
 
@@ -36,10 +37,15 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.endswith(b"\n"):
         data += b"\n"
-    if b'"cells"' in data and _ESCAPED.search(data) is not None:
+    if may_be_notebook(data) and _ESCAPED.search(data) is not None:
         data += data.replace(b"\\n", b"\n").replace(b'\\"', b'"')
     seen: dict[Needle, bool] = {}
     return tuple(rule for rule in rules if any(_all_held(data, need, seen) for need in rule.needs))
+
+
+def may_be_notebook(data: bytes) -> bool:
+    """Tell whether a source may be a notebook's JSON rather than Python."""
+    return _BEGINS.match(data) is not None and b'"cells"' in data
 
 
 def places(data: bytes, word: bytes) -> Iterator[int]:

@@ -48,7 +48,7 @@ class UnusedNoqa(Rule):
     code = "CKP001"
     name = "unused-noqa"
     summary = "A `# noqa` of this linter that silences nothing"
-    needs = ((b"noqa", re.compile(rb"\bCKP\d")),)
+    needs = ((b"CKP", b"noqa", re.compile(rb"\bCKP\d")),)
     marks = frozenset({"noqa"})
     invalid = (
         Example(

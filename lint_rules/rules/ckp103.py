@@ -57,7 +57,13 @@ class StrictFalseIgnored(Rule):
     code = "CKP103"
     name = "strict-false-ignored"
     summary = "`strict=False`, and the keys that did not match are thrown away"
-    needs = ((b".load_state_dict", re.compile(rb"\.\s*load_state_dict\s*\([\s\S]{1,2000}?\b(?:strict|False)\b")),)
+    needs = (
+        (
+            b"state_dict",
+            b".load_state_dict",
+            re.compile(rb"\.\s*load_state_dict\s*\([\s\S]{1,2000}?\b(?:strict|False)\b"),
+        ),
+    )
     marks = frozenset({STATE_METHOD})
     invalid = (
         Example(

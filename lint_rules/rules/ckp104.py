@@ -49,6 +49,7 @@ class TorchLoadKeywordInLoadStateDict(Rule):
     summary = "An argument of `torch.load` is passed to `load_state_dict`"
     needs = (
         (
+            b"state_dict",
             b".load_state_dict",
             re.compile(
                 rb"\.\s*load_state_dict\s*\([\s\S]{1,2000}?\b(?:map_location|weights_only|mmap|pickle_module)\s*="

@@ -75,7 +75,7 @@ class MissingEval(Rule):
     code = "CKP201"
     name = "missing-eval"
     summary = "A loaded module is run without `eval()`"
-    needs = (*STATE_NEEDS, (b"torch", b".load", _may_run_what_it_loads))
+    needs = (*STATE_NEEDS, (b"torch", b"load", b".load", _may_run_what_it_loads))
     marks = frozenset({"load_state_dict", "load", "save"})
     follows = True
     needs_all = True

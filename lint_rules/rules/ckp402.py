@@ -65,7 +65,7 @@ class SaveWrappedModule(Rule):
     code = "CKP402"
     name = "save-wrapped-module"
     summary = "A state is saved with the prefix of `DataParallel`, `DistributedDataParallel` or `torch.compile`"
-    needs = ((b".state_dict()", b"save", _unhandled),)
+    needs = ((b"state_dict", b".state_dict()", b"save", _unhandled),)
     marks = frozenset(
         {
             "state_dict",

@@ -79,7 +79,7 @@ class StateDictAlias(Rule):
     code = "CKP403"
     name = "state-dict-alias"
     summary = "A kept `state_dict` changes with every training step"
-    needs = ((b".state_dict()", _may_be_kept),)
+    needs = ((b"state_dict", b".state_dict()", _may_be_kept),)
     marks = frozenset({"state_dict"})
     follows = True
     needs_all = True

@@ -69,7 +69,7 @@ class CheckpointWithoutOptimizer(Rule):
     name = "checkpoint-without-optimizer"
     summary = "A checkpoint to resume from lacks the optimizer's state; off by default"
     default = False
-    needs = ((b"torch", b"save", b".state_dict()", _forgets_optimizer),)
+    needs = ((b"torch", b"state_dict", b"save", b".state_dict()", _forgets_optimizer),)
     marks = frozenset({"save", "state_dict", "load_state_dict", *_STEPS, "parameters", "__init__"})
     invalid = (
         Example(

@@ -6,7 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, cast
 
-from lint_rules.prefilter import places
+from lint_rules.prefilter import may_be_notebook, places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ _WHOLE_CELL = re.compile(rb"\"source\": ?\[?\"[^\"]")
 
 def _may_move_tensor(data: bytes) -> bool:
     """Tell whether a statement may move a tensor; cheap, and often wrong."""
-    lines = b'"cells"' not in data  # a notebook's JSON breaks lines in its own way
+    lines = not may_be_notebook(data)  # a notebook's JSON breaks lines in its own way
     if not lines and _WHOLE_CELL.search(data) is not None:
         return True
     names: set[bytes] = set()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lint_rules.outline import is_dotted, last_name, nodes
-from lint_rules.prefilter import is_followed, places
+from lint_rules.prefilter import is_followed, may_be_notebook, places
 from lint_rules.rule import Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ _REPLACED = frozenset(
 
 def _may_hide_modules(data: bytes) -> bool:
     """Tell whether modules may be put into a plain container that becomes an attribute; cheap, and often wrong."""
-    if b'"cells"' in data:  # a notebook's JSON breaks lines in its own way
+    if may_be_notebook(data):  # a notebook's JSON breaks lines in its own way
         return True
     return any(
         (target.startswith(b"self.") or _is_kept(target, data))
