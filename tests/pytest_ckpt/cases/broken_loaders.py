@@ -887,6 +887,33 @@ def compressed_and_read_plain():
     return Net()
 
 
+def load_state_of_a_record(module: nn.Module, record: Any) -> None:
+    module.load_state_dict(record["model"])
+
+
+@faulty(
+    "not-loadable",
+    key="Net",
+    says="make load_state(module, state_dict) accept",
+    alone=True,
+    load_state=load_state_of_a_record,
+)
+def state_asked_for_within_a_record():
+    return Net()
+
+
+@faulty("not-loadable", key="Unready", says="make load_state_dict(state_dict) accept", alone=True)
+class Unready(Net):
+    """Loads only once it has been compiled."""
+
+    compiled = False
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.compiled:
+            raise RuntimeError("call compile_layers() first")
+        return super().load_state_dict(*args, **kwargs)
+
+
 class Config:
     def __init__(self) -> None:
         self.width = 4
@@ -902,7 +929,14 @@ def load_with_default(path: Path) -> Net:
     return module
 
 
-@faulty("not-weights-only", key="argparse.Namespace", save=save_with_namespace, load=load_with_default, **TRAINED)
+@faulty(
+    "not-weights-only",
+    key="argparse.Namespace",
+    alone=True,
+    save=save_with_namespace,
+    load=load_with_default,
+    **TRAINED,
+)
 def namespace_beside_the_weights():
     return Net()
 
