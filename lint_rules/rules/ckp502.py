@@ -33,6 +33,8 @@ def _keeps_tensor(data: bytes) -> bool:
 
 #: Methods that only Lightning's modules have, which know their device and make tensors where they are needed.
 _LIGHTNING = frozenset({"training_step", "configure_optimizers"})
+#: As a buffer, a complex table would lose its imaginary part in `half()`.
+_COMPLEX = re.compile(r"torch\.(polar|complex|view_as_complex)$")
 _PARAMETERS = re.compile(r"torch\.nn\.(parameter\.)?(Parameter|Buffer|UninitializedParameter|UninitializedBuffer)$")
 #: Attributes by which frameworks ask for an example of the input.
 _EXAMPLES = frozenset({"example_input_array", "dummy_inputs", "dummy_input", "example_inputs"})
@@ -44,9 +46,9 @@ class TensorAttribute(Rule):
     ## What it does
 
     Reports `self.name = torch.tensor(...)`, and other calls of torch that make a tensor, in the `__init__` of a
-    subclass of `nn.Module`. Tables that are computed from other tensors and examples of the input are left alone, and
-    so are Lightning's modules, which know their device. Off by default: for a constant that `__init__` makes anew,
-    leaving it out of the checkpoint may be meant.
+    subclass of `nn.Module`. Tables that are computed from other tensors, complex ones, which `half()` would spoil if
+    they were buffers, and examples of the input are left alone, and so are Lightning's modules, which know their
+    device. Off by default: for a constant that `__init__` makes anew, leaving it out of the checkpoint may be meant.
 
     ## Why is this bad
 
@@ -209,6 +211,28 @@ class TensorAttribute(Rule):
         ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Rotary(nn.Module):
+                def __init__(self, width):
+                    super().__init__()
+                    position = torch.arange(width)
+                    self.table = torch.cat([self.rotations(position), self.rotations(-position)], dim=1)
+                    self.turned = torch.polar(torch.ones(width), torch.linspace(0, 1, width))
+
+                def rotations(self, position):
+                    angles = torch.outer(position, torch.linspace(0, 1, 8))
+                    return torch.polar(torch.ones_like(angles), angles)
+
+                def forward(self, x):
+                    return x * self.table.to(x.device) * self.turned.to(x.device)
+            """,
+            why="complex tables, which a buffer would lose half of",
+        ),
         Example(
             """
             import torch
@@ -437,10 +461,13 @@ class _Init:
         from lint_rules.tree import walk
 
         nodes = list(walk(value))
-        made = (self._names.resolve(node.func, self._scope) or "" for node in nodes if isinstance(node, cst.Call))
+        calls = {node: self._names.resolve(node.func, self._scope) for node in nodes if isinstance(node, cst.Call)}
+        made = [name or "" for name in calls.values()]
         spelled = {_spelled(node) for node in nodes}
-        fresh = any(map(FRESH.match, made)) or any(map(self._is_tensor, spelled))
-        return fresh and not any(f"self.{name}" in spelled for name in self._registered)
+        if any(map(_COMPLEX.match, made)) or any(f"self.{name}" in spelled for name in self._registered):
+            return False
+        is_clear = all(name or self._tensors.gives(call) for call, name in calls.items())
+        return any(map(FRESH.match, made)) or (is_clear and any(map(self._is_tensor, spelled)))
 
 
 def _spelled(node: cst.CSTNode) -> str:
