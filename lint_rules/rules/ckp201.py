@@ -25,15 +25,16 @@ _BOUND = re.compile(rb"\b(\w+)\s*=\s*(?:[\w.]*\.)?$")
 _TAKEN = rb"\b(\w+)\s*=\s*%s\s*[\[.]"
 _RUN = rb"\b(?:%s)(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
 _RETURNED = re.compile(rb"return\s+torch\.load\s*\(")
+_BEFORE = 200  # bytes in front of a call in which what it is assigned to stands, for a notebook may be one line
 _CLASSES = re.compile(r"(?i)class|klass|\bcls\b|type|constructor|factory|builder")
-_BEFORE = 200  # bytes in front of a call in which what it is assigned to stands
 
 
 def _may_run_what_it_loads(data: bytes) -> bool:
     """Tell whether something that is loaded, or a part of it, may be called: torch.load may give a whole module."""
     seen: set[bytes] = set()
     for found in _LOAD.finditer(data):
-        bound = _BOUND.search(data[max(found.start() - _BEFORE, 0) : found.start()])
+        before = max(data.rfind(b"\n", 0, found.start()) + 1, found.start() - _BEFORE)
+        bound = _BOUND.search(data, before, found.start())
         if bound is not None and bound[1] not in seen:
             seen.add(bound[1])
             names = {bound[1], *re.findall(_TAKEN % bound[1], data[found.end() :])}

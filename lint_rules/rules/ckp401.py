@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lint_rules.knowledge import MODULE
+from lint_rules.prefilter import places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from lint_rules.outline import Outline
 
 _SAVE = ("torch.save", "torch.serialization.save")
-_SAVED = re.compile(rb"\bsave\w*\(\s*(?:obj\s*=\s*)?(?:([A-Za-z_][\w.]*)[^,\n]*,|[{\[])")
+_SAVED = re.compile(rb"save\w*\(\s*(?:obj\s*=\s*)?(?:([A-Za-z_][\w.]*)[^,\n]*,|[{\[])")
 _STATE = re.compile(rb"(?i)(?:state|dict|ckpt|checkpoint|args|data|opt\w*|config)s?$|_(?:sd|loss|acc)$")
 #: An entry of a dict that may be a module.
 _ENTRY = re.compile(
@@ -57,12 +58,12 @@ _MEMORY = frozenset({"io.BytesIO", "BytesIO"})
 
 def _may_save_module(data: bytes) -> bool:
     """Tell whether something that is saved by name, or in a written container, may be a module; often wrong."""
-    if _MODULES.search(data) is None:
+    found = (_SAVED.match(data, start) for start in places(data, b"save"))
+    names = [each[1] for each in found if each is not None]
+    renamed = b" save as " in data
+    if not (names or renamed) or _MODULES.search(data) is None:
         return False
-    names = [found[1] for found in _SAVED.finditer(data)]
-    if b" save as " in data or any(name is None or not _STATE.search(name) for name in names):
-        return True
-    return bool(names) and _ENTRY.search(data) is not None
+    return renamed or any(name is None or not _STATE.search(name) for name in names) or _ENTRY.search(data) is not None
 
 
 class SaveWholeModule(Rule):

@@ -18,7 +18,7 @@ _STATE = re.compile(rb"\.state_dict\(\)")
 _LIVE = re.compile(rb"(?:deepcopy|load_state_dict|save\w*)\($")
 _NO_MODULE = re.compile(rb"(?:optim|sched|scaler)\w*$")
 _TRAINS = re.compile(rb"\.step\(|\bfit\w*\(|\btrain\w*\(|epoch\w*\(|Trainer\(|\.data\s*[-+*/]=|-=[^\n]*\.grad\b")
-_BEST = re.compile(rb"self\.\w*best\w*\s*=\s*[\w.]+\.state_dict\(\)", re.IGNORECASE)
+_BEST = re.compile(rb"self\.\w*best\w*\s*=\s*[\w.]+$", re.IGNORECASE)
 _STARTS = re.compile(r"on_(fit|train(_epoch|_batch)?)_start$")
 _ENDS = re.compile(r"on_(fit|train(_epoch|_batch)?|validation(_epoch)?)_end$")
 _RECEIVER = re.compile(rb"[\w.\[\]]*$")
@@ -26,18 +26,19 @@ _RECEIVER = re.compile(rb"[\w.\[\]]*$")
 
 def _may_be_kept(data: bytes) -> bool:
     """Tell whether a state dict may be kept while a model is trained; cheap, and often wrong."""
-    if _BEST.search(data) is not None:
-        return True
-    if _TRAINS.search(data) is None:
-        return False
+    trains: bool | None = None
     for found in _STATE.finditer(data):
         line = data[data.rfind(b"\n", 0, found.start()) + 1 : found.start()]
+        if _BEST.search(line) is not None:
+            return True
         receiver = _RECEIVER.search(line)
         before = line[: receiver.start()] if receiver else line
-        if _LIVE.search(before) or _NO_MODULE.search(line):
+        if trains is False or _LIVE.search(before) or _NO_MODULE.search(line):
             continue
+        if trains is None:
+            trains = _TRAINS.search(data) is not None
         is_kept = before.lstrip().startswith(b"self.") or not line[:1].isspace()
-        if is_kept or _TRAINS.search(data, *_function_around(found.start(), data)):
+        if trains and (is_kept or _TRAINS.search(data, *_function_around(found.start(), data))):
             return True
     return False
 
