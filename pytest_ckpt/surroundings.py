@@ -7,6 +7,7 @@ module was used, or to what a new process has, and the checkpoint is loaded once
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import threading
@@ -48,7 +49,8 @@ class Place:
     """A variable outside of a module.
 
     Attributes:
-        owner: The Python module, the class or the function that has it, or the cell of a closure that holds it.
+        owner: The Python module, the class or the function that has it, the cell of a closure that holds it, or the
+            environment.
         name: Its name.
         key: What a report calls it: a global by its name, an attribute of a class as one of the module.
     """
@@ -70,6 +72,8 @@ class Place:
                 return self.owner.cell_contents
             except ValueError:
                 return _ABSENT
+        if self.owner is os.environ:
+            return os.environ.get(self.name, _ABSENT)
         if self._is_default:
             return _defaults(self.owner)[self.name]
         return vars(self.owner).get(self.name, _ABSENT)
@@ -79,6 +83,9 @@ class Place:
         if isinstance(self.owner, CellType):
             if value is not _ABSENT:
                 self.owner.cell_contents = value
+        elif self.owner is os.environ:
+            os.environ.pop(self.name, None)
+            os.environ.update({} if value is _ABSENT else {self.name: value})
         elif self._is_default:
             pass  # it is the same object for ever, and its content is brought back
         elif value is _ABSENT:
@@ -100,6 +107,8 @@ class Place:
         """Where it is, for a message."""
         if isinstance(self.owner, CellType):
             return "a closure"
+        if self.owner is os.environ:
+            return "the environment"
         if isinstance(self.owner, FunctionType):
             return f"function {self.owner.__qualname__}"
         return self.owner.__name__ if isinstance(self.owner, ModuleType) else f"class {self.owner.__qualname__}"
@@ -393,6 +402,8 @@ def _of_function(function: FunctionType, seen: dict[int, Any]) -> Iterator[Place
             yield Place(function, name, name)
     home = sys.modules.get(function.__module__)
     names = _names(function.__code__)
+    if names & {"environ", "getenv"}:
+        yield from (Place(os.environ, name, name) for name in _strings(function.__code__) if name in os.environ)
     for name in names:
         value = function.__globals__.get(name, _ABSENT)
         if home is not None and vars(home) is function.__globals__ and _may_hold_state(value):
@@ -449,6 +460,13 @@ def _names(code: CodeType) -> frozenset[str]:
     """Give every name that a piece of code uses, code within it included."""
     inner = (_names(one) for one in code.co_consts if isinstance(one, CodeType))
     return frozenset(code.co_names).union(*inner)
+
+
+@cache
+def _strings(code: CodeType) -> frozenset[str]:
+    """Give every string that stands in a piece of code, code within it included."""
+    inner = (_strings(one) for one in code.co_consts if isinstance(one, CodeType))
+    return frozenset(one for one in code.co_consts if isinstance(one, str)).union(*inner)
 
 
 def _may_hold_state(value: Any) -> bool:

@@ -367,3 +367,20 @@ def test_the_process_ends_with_the_run():
     pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+class GainOfTheEnvironment(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 3)
+
+    def forward(self, x):
+        return super().forward(x) * float(os.environ.get("GAIN_FOR_A_TEST", "1.0"))
+
+
+def test_a_variable_of_the_environment_counts_where_it_is_set_after_the_module_was_built(monkeypatch):
+    monkeypatch.delenv("GAIN_FOR_A_TEST", raising=False)
+    report = check_module(GainOfTheEnvironment, X, prepare=lambda _module: monkeypatch.setenv("GAIN_FOR_A_TEST", "3.0"))
+    found = [(one.category, one.key, one.expected, one.actual) for one in report.findings]
+    assert found == [("unsaved-state", "GAIN_FOR_A_TEST", "'3.0'", "not set")], report.text()
+    assert os.environ["GAIN_FOR_A_TEST"] == "3.0"
+    assert check_module(GainOfTheEnvironment, X).ok
