@@ -75,8 +75,8 @@ def _lost(  # noqa: PLR0913 -- the slot on every side
         category=_category(slot, expected, actual, fresh, scheduled=scheduled),
         key=_key(slot),
         what=_what(slot, expected, actual, saved, fresh),
-        expected="where it was when saved" if slot.kind == "generator" else _described(expected),
-        actual="elsewhere" if slot.kind == "generator" and actual is not None else _described(actual),
+        expected="where it was when saved" if slot.kind == "generator" else described(expected),
+        actual="elsewhere" if slot.kind == "generator" and actual is not None else described(actual),
         part="" if root == slot.path else root,
         kind=slot.kind,
     )
@@ -166,7 +166,8 @@ def shown(path: str) -> str:
     return path.removeprefix("model.")
 
 
-def _described(slot: Slot | None) -> str:
+def described(slot: Slot | None) -> str:
+    """Give a few words for what a slot holds."""
     if slot is None:
         return "absent"
     if slot.kind == "mode":
@@ -187,7 +188,7 @@ def _what(slot: Slot, expected: Slot | None, actual: Slot | None, saved: World, 
         return {
             "held": "the optimizer holds other tensors than those of the model, so training changes nothing in it",
             "reference": "it is another object than the one that the run uses",
-            "mode": f"loading left it in {_described(actual)}",
+            "mode": f"loading left it in {described(actual)}",
             "flag": "the parameter trains now" if actual and actual.value else "the parameter is frozen now",
             "iterator": "its position was not restored",
         }[slot.kind]

@@ -15,7 +15,7 @@ from pytest_ckpt.compare import describe, equal
 from pytest_ckpt.resume.effect import Effect, drift, typed
 from pytest_ckpt.resume.environment import Environment
 from pytest_ckpt.resume.families import stands_for_inputs
-from pytest_ckpt.resume.naming import is_array, is_permutation, losses, shown
+from pytest_ckpt.resume.naming import described, is_array, is_permutation, losses, shown
 from pytest_ckpt.resume.resumption import Lost, Resumption
 from pytest_ckpt.resume.run import (
     SEED,
@@ -227,17 +227,25 @@ def _certain(one: Suspect) -> bool:
 
 
 def _changes(changed: Sequence[Suspect], saved: _Saved, counts: Callable[[Slot], bool]) -> Any:
+    modes = {
+        slot.parent
+        for one in changed
+        for slot in (*one.expected.values(), *one.actual.values())
+        if slot is not None and slot.kind == "mode"
+    }
     for one in changed:
         for path in one.expected:
             slot, now = saved.before.slots.get(path), saved.after.slots.get(path)
             either = slot or now
-            if either is not None and counts(either):
+            if either is None or (either.kind == "mode" and either.parent.rpartition(".")[0] in modes):
+                continue  # of a subtree that was put into another mode, its root is named
+            if counts(either):
                 name = path.removesuffix(" mode").removesuffix(" requires_grad")
                 if either.kind == "grad":
                     name = f"{either.parent}.grad"
                 yield (
                     _CATEGORY_OF_SAVE.get(either.kind, "save-mutates"),
-                    Changed(shown(name), _text(slot), _text(now)),
+                    Changed(shown(name), described(slot), described(now)),
                 )
 
 
@@ -249,13 +257,11 @@ def _draws(saved: _Saved) -> Iterator[tuple[str, Changed]]:
                 yield "save-mutates", Changed(path, "where it was when saved", "further on")
 
 
-def _text(slot: Any) -> str:
-    return "absent" if slot is None else describe(slot.value)
-
-
 def _kept_in_process(saved: _Saved) -> tuple[Changed, ...]:
     return tuple(
-        Changed(path, _text(saved.before.slots.get(path)), _text(slot))
+        Changed(path, described(saved.before.slots.get(path)), described(slot))
         for path, slot in saved.after.slots.items()
-        if slot.family == "process" and slot.kind == "value" and _text(saved.before.slots.get(path)) != _text(slot)
+        if slot.family == "process"
+        and slot.kind == "value"
+        and described(saved.before.slots.get(path)) != described(slot)
     )
