@@ -450,6 +450,14 @@ def test_a_variable_that_a_hook_is_bound_to_is_named():
     assert named(make) == {"linear.scale": "closure"}
 
 
+def test_what_a_hook_is_bound_to_is_left_as_it_was():
+    source, target = (Hooked(scaling(scale)) for scale in (2.0, 3.0))
+    target.load_state_dict(source.state_dict())
+    before = target(X)
+    assert attribute_outputs(Moment(source), source, target, {}, frozenset(), Runner(X), nn.Identity).culprits
+    assert torch.equal(target(X), before)
+
+
 def test_hooks_of_other_code_are_not_compared():
     make, loaded = lambda: Hooked(scaling(2.0)), lambda: Hooked(lambda _module, _inputs, output: output * 3)
     assert named(make, loaded=loaded) == {"linear": "unknown"}

@@ -6,6 +6,7 @@ import array
 import math
 import random
 import struct
+import threading
 from collections import deque
 from functools import partial
 from types import CellType, FunctionType
@@ -296,6 +297,17 @@ def test_quantized_integers_mean_nothing_without_their_scale():
     assert not bits_equal(one, torch._make_per_tensor_quantized_tensor(integers, 0.1, 1))
 
 
+def test_quantized_integers_mean_nothing_without_the_scale_of_their_channel():
+    integers, points = torch.tensor([[1, 2], [3, 4]], dtype=torch.int8), torch.tensor([0, 1])
+    scales = torch.tensor([0.1, 0.2], dtype=torch.float64)
+    make = torch._make_per_channel_quantized_tensor
+    one = make(integers, scales, points, 0)
+    assert bits_equal(one, make(integers, scales, points, 0))
+    assert not bits_equal(one, make(integers, scales * 2, points, 0))
+    assert not bits_equal(one, make(integers, scales, points + 1, 0))
+    assert not bits_equal(one, make(integers, scales, points, 1))
+
+
 def test_quantized_per_channel():
     values, points = torch.tensor([[0.5, 1.0], [1.0, -1.0]]), torch.tensor([0, 0])
     make = torch.quantize_per_channel
@@ -515,6 +527,7 @@ SAME = [
     (Opaque(torch.ones(2)), Opaque(torch.ones(2))),
     (Raises(), Raises()),
     (torch.Size([2, 3]), torch.Size([2, 3])),
+    (iter([1, 2]), iter([1, 2])),
 ]
 OTHER = [
     (1, 1.0),
@@ -537,6 +550,8 @@ OTHER = [
     (Opaque(torch.ones(2)), Opaque(torch.zeros(2))),
     (torch.ones(2), torch.ones(2, dtype=torch.bfloat16)),
     (None, 0),
+    (iter([1, 2]), iter([1, 3])),
+    (iter(range(2, 4)), iter(range(3, 4))),
 ]
 
 
@@ -566,17 +581,22 @@ class Scales:
     scale = __call__
 
 
+def times(factor):
+    return lambda x: x * factor
+
+
 @pytest.mark.parametrize("unknown", [True, False])
 @pytest.mark.parametrize(
     "make",
     [
+        times,
         scaled,
         lambda factor: scaled(1.0, shift=factor),
         lambda factor: partial(scaled, factor),
         lambda factor: partial(scaled, 1.0, shift=factor),
         lambda factor: Scales(factor).scale,
     ],
-    ids=["closure", "default", "arguments", "keywords", "method"],
+    ids=["closure", "all", "default", "arguments", "keywords", "method"],
 )
 def test_a_function_is_what_it_carries_with_it(make, unknown):
     assert equal(make(torch.ones(2)), make(torch.ones(2)), unknown=unknown)
@@ -645,6 +665,14 @@ def test_an_object_that_holds_nothing_is_not_one_that_holds_something():
 def test_positions_of_generators_are_compared():
     assert equal(random.Random(1), random.Random(1), unknown=False)
     assert not equal(random.Random(1), random.Random(2))
+
+
+def test_positions_of_iterators_are_compared():
+    one, other = iter([1, 2]), iter([1, 2])
+    assert equal(one, other, unknown=False)
+    next(one)
+    assert not equal(one, other)
+    assert not equal((x for x in "a"), (x for x in "a"), unknown=False)
 
 
 def test_counterparts_are_equal_whatever_they_hold():
@@ -746,6 +774,12 @@ def test_storages_are_those_that_hold_memory_of_their_own():
 )
 def test_describe(value, text):
     assert describe(value) == text
+
+
+def test_a_thread_local_is_described_by_what_this_thread_holds():
+    local = threading.local()
+    local.gain = 3.0
+    assert describe(local) == "local dict(1) {'gain': 3.0}"
 
 
 def test_dicts_whose_keys_are_tensors():
