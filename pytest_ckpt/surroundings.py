@@ -1,4 +1,4 @@
-"""What a module's code keeps outside of the module: in globals, in its class, in a closure, on a function, in a cache.
+"""What a module's code keeps outside of the module: globals, classes, closures, functions, caches, the environment.
 
 No state_dict has it, and within one process nobody misses it: the loaded module finds there what the saved one left. In
 a new process it is what the import makes of it. So the surroundings are brought back to what they were before the
