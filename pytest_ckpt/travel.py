@@ -414,12 +414,9 @@ class Traveller:
 
         What two calls on the source give differently, such as the time of day, says nothing.
         """
-        known = storages(live).keys()
-        extra = {
-            key: value
-            for key, value in trip.state.items()
-            if key not in live and not self._call.allowed(key) and storage_address(value) not in known
-        }
+        extra = {key: value for key, value in trip.state.items() if key not in live and not self._call.allowed(key)}
+        known = storages(live).keys() if extra else ()
+        extra = {key: value for key, value in extra.items() if storage_address(value) not in known}
         if not extra:
             return
         try:
