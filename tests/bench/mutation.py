@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pytest_ckpt"
 PATIENCE = 60
-"""Seconds that a test may take before it counts as failed."""
+"""Seconds after which a test counts as failed; sooner where it computes for `LEAST` and ten times its usual time."""
+LEAST = 3
 OPERATORS = (
     *("AddNot", "ReplaceAndWithOr", "ReplaceOrWithAnd", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue"),
     *("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "ZeroIterationForLoop", "ExceptionReplacer"),
@@ -285,6 +286,7 @@ class Mutation:
         """Watch a test of the first run; end the process if a test of a later one does not end."""
         if not self._unbroken:
             signal.alarm(PATIENCE)
+            signal.setitimer(signal.ITIMER_PROF, LEAST + 10 * self._reach.seconds[item.nodeid])
             return (yield)
         with self._reach.of(item.nodeid):
             return (yield)
