@@ -94,8 +94,15 @@ class Modules:
             )
         definition = self.definition(node.func, scope)
         if isinstance(definition, cst.ClassDef):
-            return self.is_module(definition)
+            return self.is_module(definition) and not (stateful and self._holds_nothing(definition))
         return definition is not None and self._returns_module(definition, stateful=stateful)
+
+    def _holds_nothing(self, definition: cst.ClassDef) -> bool:
+        """Tell whether a class has no constructor, its own or an inherited one, that could give it layers."""
+        scope = self._names.scope(definition).parent or self._names.module
+        bases = {self._names.resolve(base.value, scope) for base in definition.bases}
+        methods = {node.name.value for node in definition.body.body if isinstance(node, cst.FunctionDef)}
+        return bases <= knowledge.MODULES and "__init__" not in methods
 
     def _returns_module(self, definition: cst.FunctionDef, *, stateful: bool) -> bool:
         known = self._verdicts.get(definition)

@@ -333,7 +333,8 @@ class Calls(Functions):
         return self._make(node, frame) if states and arguments else None
 
     def _eval(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values:
-        if arguments:  # pandas and friends: a module's eval takes nothing
+        if arguments:  # pandas and friends, or a module's own eval, whatever it does: torch's takes nothing
+            self._set_mode(receivers & self._modules, Training.UNKNOWN)
             return self._make(node, frame)
         self._set_mode(receivers, Training.EVAL)
         return receivers

@@ -246,6 +246,7 @@ class Machine(ABC):
         live = all(Kind.STATE in {thing.kind for thing in (each, *each.deps)} for each in values)
         if state.kind is Kind.STATE and not live:
             self._updated.add(state)
+            state.deps = _few(state.deps | self._deps(self._contents(values)))
 
     def _use_states(self, values: Values) -> None:
         """Note each state dict that is used after a step has changed the tensors that it shares.

@@ -726,8 +726,71 @@ class MissingEval(Rule):
             why="a teacher, which is not what is trained",
             lines=(6,),
         ),
+        Example(
+            """
+            from safetensors.torch import load_file
+            from torch import nn
+
+
+            class Coder(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.head = nn.Linear(2, 2)
+
+                def decode(self, x):
+                    return self.head(x).sigmoid()
+
+
+            coder = Coder()
+            coder.load_state_dict(load_file("coder.safetensors"))
+            print(coder.decode(1))
+            """,
+            why="a method that runs a layer",
+            lines=(15,),
+        ),
+        Example(
+            """
+            from safetensors.torch import load_file
+
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict({**net.state_dict(), **load_file("net.safetensors")})
+            print(net(1))
+            """,
+            why="weights from another format, merged",
+            lines=(6,),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch.hub import load_state_dict_from_url
+
+            from networks import Net, Vocoder
+
+            voice = Vocoder()
+            voice.load_state_dict(torch.load("voice.pt", weights_only=True))
+            voice.eval(inference=False)
+            print(voice.inference(1))
+
+
+            def net(pretrained):
+                made = Net()
+                if pretrained:
+                    found = load_state_dict_from_url("https://example.com/net.pt")
+                    state = made.state_dict()
+                    state.update({name: value for name, value in found.items() if name in state})
+                    made.load_state_dict(state)
+                return made
+
+
+            if __name__ == "__main__":
+                print(net(pretrained=True)(torch.ones(1)))
+            """,
+            why="an eval() of its own, and published weights merged into a state",
+        ),
         Example(
             """
             import copy
@@ -742,13 +805,11 @@ class MissingEval(Rule):
                     self.one, self.two, self.three = Net(), Net(), Net()
                     self.target_two, self.target_three = Net(), Net()
                     self.target_two.load_state_dict(self.two.state_dict())
-                    weights = [*self.one.parameters(), *self.two.parameters(), *self.three.parameters()]
+                    weights = list(self.one.parameters()) + list(self.two.parameters()) + list(self.three.parameters())
                     self.optimizer = torch.optim.Adam(weights)
 
                 def load(self, path):
                     state = torch.load(path, weights_only=True)
-                    for name in ("one", "two", "three", "target_two", "target_three"):
-                        getattr(self, name).load_state_dict(state[name])
                     self.one.load_state_dict(state["one"])
                     self.target_one = copy.deepcopy(self.one)
                     self.two.load_state_dict(state["two"])

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _STATE = re.compile(rb"\.state_dict\(\)")
 _LIVE = re.compile(rb"(?:deepcopy|load_state_dict|save\w*)\($")
 _NO_MODULE = re.compile(rb"(?:optim|sched|scaler)\w*$")
-_TRAINS = re.compile(rb"\.step\(|\bfit\w*\(|\btrain\w*\(|epoch\w*\(|Trainer\(|\.data\s*[-+*/]=|-=[^\n]*\.grad\b")
+_TRAINS = re.compile(
+    rb"\.step\(|\bfit\w*\(|\btrain\w*\(|epoch\w*\(|Trainer\(|\.data\s*[-+*/]=|(?:-=|\b(?:sub|add)_\()[^\n]*\.grad\b"
+)
 _BEST = re.compile(rb"self\.\w*best\w*\s*=\s*[\w.]+$", re.IGNORECASE)
 _STARTS = re.compile(r"on_(fit|train(_epoch|_batch)?)_start$")
 _ENDS = re.compile(r"on_(fit|train(_epoch|_batch)?|validation(_epoch)?)_end$")
@@ -363,6 +365,25 @@ class StateDictAlias(Rule):
             why="in another dict",
             lines=(7, 12),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches, better
+
+            net = Net()
+            for x in batches:
+                net(x).mean().backward()
+                with torch.no_grad():
+                    for weight in net.parameters():
+                        weight.sub_(0.1 * weight.grad)
+                if better(net):
+                    best = net.state_dict()
+            net.load_state_dict(best)
+            """,
+            why="a step that is written out",
+            lines=(12,),
+        ),
     )
     valid = (
         Example(
@@ -399,9 +420,9 @@ class StateDictAlias(Rule):
             run = Trainer(name=net.name)
             before = net.state_dict()
             for metric in run.state_train_metrics.values(net):
-                print(metric, before)
+                compare(metric, before)
             other.fit(start=before)
-            print(before)
+            compare(before, other.state_dict())
             """,
             why="a trainer is made, metrics of training are read, and another module starts from a state",
         ),

@@ -416,15 +416,20 @@ class DiscardedTensorTo(Rule):
                 table.cuda()
                 found = encoder.encode(words, convert_to_tensor=True)
                 found.cpu()
-                return net(found, table)
+                wrong = found != 0
+                wrong.cuda()
+                best = torch.topk(found, 3).indices
+                best.cpu()
+                return net(found, table, wrong, best)
 
 
             # %%
             table.cuda()
+            # it is on the CPU still
             print(table)
             """,
             why="an entry of a state, a table of the module, sentences as tensors, and inside a cell of a script",
-            lines=(8, 10, 12, 17),
+            lines=(8, 10, 12, 14, 16, 21),
         ),
     )
     valid = (
@@ -447,6 +452,7 @@ class DiscardedTensorTo(Rule):
             x = torch.zeros(2)
             x.to("cuda")
 
+            # There.
             # %%
             x.cpu()
             """,

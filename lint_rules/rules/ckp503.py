@@ -619,11 +619,17 @@ class UnregisteredSubmodules(Rule):
             from torch import nn
 
 
+            class Boxes(nn.Module):
+                def forward(self, x):
+                    return x.sigmoid()
+
+
             class Net(nn.Module):
                 def __init__(self):
                     super().__init__()
                     self.activations = [nn.ReLU(), nn.Tanh(), nn.MaxPool2d(2)]
                     self.sizes = [nn.Parameter, 3]
+                    self.last = {"boxes": Boxes()}
             """,
             why="layers that hold nothing",
         ),
