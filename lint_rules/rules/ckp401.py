@@ -97,7 +97,7 @@ class SaveWholeModule(Rule):
     name = "save-whole-module"
     summary = "A whole module is pickled instead of its `state_dict`"
     needs = ((b"torch", b"save(", _may_save_module),)
-    marks = frozenset({"save", "train"}) | _PROOF | _SIGNS
+    marks = frozenset({"save", "train"}) | _PROOF | _SIGNS | _MOVES
     follows = True
     needs_all = True
     invalid = (
