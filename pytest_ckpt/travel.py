@@ -373,8 +373,8 @@ class Traveller:
             if one.aspect == "value" and one.key in source and rounded(source[one.key], target[one.key])
         )
         changed = [one.key for one in trip.differences if one.aspect == "value" and one.key in source]
-        mixed = self._made_of_the_file(trip, [key for key in changed if key in trip.drawn])
-        trip.kept, trip.drawn = trip.kept - mixed, trip.drawn - mixed
+        trip.mixed = self._made_of_the_file(trip, [key for key in changed if key in trip.drawn])
+        trip.kept, trip.drawn = trip.kept - trip.mixed, trip.drawn - trip.mixed
         trip.strays = strays((key for key in changed if key not in trip.in_file), source, trip.in_file)
         lost = [one.key for one in trip.differences if one.aspect == "value" and one.key not in trip.kept]
         trip.tie_conflicts = tie_conflicts(lost, source, target, trip.in_file)

@@ -104,6 +104,7 @@ class Trip:
         loaded: The module that was loaded.
         kept: Entries of the loaded module that hold exactly what they held before loading.
         drawn: Those of them that hold something else each time that the user's loader is called.
+        mixed: Entries in which the user's loader has mixed what the module held with what it read.
         misnamed: Names that the user's loader made up: load_state_dict did not know them, and the file has none such.
         strays: Entries that differ and are not in the file by name, and the foreign names under which their bits are.
         dict_changes: What loading changed in the caller's dict.
@@ -154,6 +155,7 @@ class Trip:
     loaded: nn.Module | None = None
     kept: frozenset[str] = frozenset()
     drawn: frozenset[str] = frozenset()
+    mixed: frozenset[str] = frozenset()
     misnamed: frozenset[str] = frozenset()
     strays: Mapping[str, str] = field(default_factory=dict)
     dict_changes: tuple[Changed, ...] = ()

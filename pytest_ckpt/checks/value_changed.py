@@ -51,18 +51,11 @@ class ValueChanged(Check):
 
     def run(self, trip: Trip) -> Iterator[Finding]:
         for one in trip.of_category(self.name):
-            rounded = one.key in trip.rounded
-            yield Finding(
-                self.name,
-                one.key,
-                ("the value was rounded to a narrower dtype and back" if rounded else "the value came back different")
-                + (f": {one.detail}" if one.detail else ""),
-                "save the entry in its own dtype"
-                if rounded
-                else "undo in self.register_load_state_dict_pre_hook(...) what saving did, and copy by name",
-                one.expected,
-                one.actual,
-            )
+            message, hint = _CAME_BACK[
+                "rounded" if one.key in trip.rounded else "mixed" if one.key in trip.mixed else "changed"
+            ]
+            detail = f": {one.detail}" if one.detail else ""
+            yield Finding(self.name, one.key, message + detail, hint, one.expected, one.actual)
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:
         return resumption.findings(self.name, "save {part}.state_dict() as it is while it trains, and load it by name")
@@ -74,6 +67,19 @@ class ValueChanged(Check):
     @staticmethod
     def passing() -> Case:
         return Case(_ShiftedAndBack, arguments={"inputs": torch.ones(2, 3)})
+
+
+_CAME_BACK = {
+    "changed": (
+        "the value came back different",
+        "undo in self.register_load_state_dict_pre_hook(...) what saving did, and copy by name",
+    ),
+    "mixed": (
+        "the loader mixed the saved value with what the new module held",
+        "load_state_dict(state_dict) before anything else, and average with models that were loaded too",
+    ),
+    "rounded": ("the value was rounded to a narrower dtype and back", "save the entry in its own dtype"),
+}
 
 
 class _Shifted(nn.Module):

@@ -42,7 +42,7 @@ def load_without_body(path: Path) -> Net:
     return module
 
 
-faulty("value-changed", key="body.weight", inputs=X, prepare=train, save=write, load=load_half)(
+faulty("value-changed", key="body.weight", inputs=X, prepare=train, save=write, load=load_half, says="mixed")(
     type("Half", (Net,), {})
 )
 faulty("unsaved-state", key="body.weight", inputs=X, save=write, load=load_without_body, alone=True)(
