@@ -233,9 +233,10 @@ def _keeps_keys(call: cst.Call, name: str, into: Checkpoint) -> bool:
     if isinstance(call.func, cst.Attribute) and dotted(call.func.value) == name:
         method = call.func.attr.value
         if method == "update":
-            return all(_read(arg.value, into) for arg in call.args if not arg.keyword) and not any(
-                arg.keyword or arg.star for arg in call.args
-            )
+            for arg in call.args:
+                if arg.keyword is not None:
+                    into.values.setdefault(arg.keyword.value, []).append(arg.value)
+            return all(not arg.star and (arg.keyword is not None or _read(arg.value, into)) for arg in call.args)
         if method == "setdefault" and len(call.args) > 1:
             key = text_of(call.args[0].value)
             into.values.setdefault(key or "", []).append(call.args[1].value)

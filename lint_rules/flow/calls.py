@@ -72,6 +72,8 @@ class Calls(Functions):
             if knowledge.TRAINERS.search(last) and not last[:1].isupper():  # a trainer is made, and trains later
                 objects = frozenset(thing for thing in given if thing.kind is not Kind.STATE)
                 self._stepped(self._deps(objects | ({function.owner} if function.owner else set())))
+        if function.owner is not None and self._is_followed(function.owner) and any(map(self._is_followed, given)):
+            self.synchronised.add(function.owner)  # such as `average.update(net)`
         if not self._neutral(name):
             self._escape(given)
             self._fill_from_states(given)

@@ -832,6 +832,27 @@ class MissingEval(Rule):
             """
             import torch
 
+            from networks import Average, Net, batches
+
+            net = Net()
+            average = Average(net)
+            state = torch.load("state.pt", weights_only=True)
+            net.load_state_dict(state["net"])
+            average.load_state_dict(state["average"])
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x in batches:
+                net(x).mean().backward()
+                optimizer.step()
+                average.update(net)
+                with torch.no_grad():
+                    print(average(x))
+            """,
+            why="an average of the weights of what is trained",
+        ),
+        Example(
+            """
+            import torch
+
             from networks import Net, batches
 
 

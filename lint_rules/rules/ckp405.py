@@ -80,16 +80,17 @@ class CheckpointKeyNeverSaved(Rule):
                 def save(self, path):
                     state = {"model": self.model.state_dict()}
                     state["step"] = self.step
+                    state.update(rate=self.rate)
                     torch.save(state, path)
 
                 def load(self, path):
                     state = torch.load(path, weights_only=True, map_location="cpu")
                     self.model.load_state_dict(state["model"])
-                    self.step = state["step"]
+                    self.step, self.rate = state["step"], state["rate"]
                     self.scheduler.load_state_dict(state["scheduler"])
             """,
             why="the two methods of a class",
-            lines=(14,),
+            lines=(15,),
         ),
         Example(
             """
