@@ -25,7 +25,7 @@ _KEEPS = frozenset({"to", "cuda", "cpu", "train", "eval", "float", "half"})
 _SAVES = re.compile(r"(^|[._])(save|dump)(_|$)|save$|^save|checkpoint", re.IGNORECASE)
 _WRAPS = re.compile(rb"DataParallel\(|\bDDP\(|torch\.compile\(|DataParallel as ")
 _STRIPS = re.compile(
-    rb"[\"'](?:module|_orig_mod)\.[\"']|(?:replace|startswith|removeprefix|strip|split)\([\"'](?:module|_orig_mod)\b|consume_prefix_in_state_dict_if_present|\bunwrap_model\b|de_parallel"
+    rb"[\"'](?:module|_orig_mod)\.[\"']|(?:replace|startswith|removeprefix|strip|split)\([\"'](?:module|_orig_mod)[\"']|consume_prefix_in_state_dict_if_present|\bunwrap_model\b|de_parallel"
     rb"|\[7:\]|\[10:\]"
 )
 
@@ -42,7 +42,7 @@ class SaveWrappedModule(Rule):
 
     Reports `model.state_dict()` on its way into a file where `model` was bound to `DataParallel(...)`,
     `DistributedDataParallel(...)` or `torch.compile(...)`, always or on some paths. Files that deal with the prefix
-    themselves, by stripping it or by a helper, and functions that take `model.module.state_dict()` elsewhere are left
+    themselves, by stripping it or by a helper, and functions that save `model.module.state_dict()` elsewhere are left
     alone.
 
     ## Why is this bad
@@ -213,9 +213,10 @@ class SaveWrappedModule(Rule):
                     torch.save(state, path)
 
 
-            def main(path):
+            def main(path, average):
                 model = Net()
                 model = DistributedDataParallel(model)
+                average.load_state_dict(model.module.state_dict())
                 evaluate(model.module)
                 torch.save(model.state_dict(), path)
 
@@ -224,7 +225,7 @@ class SaveWrappedModule(Rule):
                 torch.save(model.module.state_dict(), path)
             """,
             why="bound to an attribute, and an entry of a dict; the module inside is used elsewhere",
-            lines=(16, 24),
+            lines=(16, 25),
             fixed="""
             import torch
             from apex.parallel import DistributedDataParallel
@@ -245,9 +246,10 @@ class SaveWrappedModule(Rule):
                     torch.save(state, path)
 
 
-            def main(path):
+            def main(path, average):
                 model = Net()
                 model = DistributedDataParallel(model)
+                average.load_state_dict(model.module.state_dict())
                 evaluate(model.module)
                 torch.save(model.module.state_dict(), path)
 
@@ -507,16 +509,12 @@ class _Wrapped:
 
 
 def _unwrapped(body: cst.FunctionDef | cst.Module) -> Iterator[str]:
-    """Name what some code takes the state of the wrapped module of, on the other of two branches perhaps."""
+    """Name what some code saves the state of the wrapped module of, on the other of two branches perhaps."""
     import libcst as cst
 
-    from lint_rules.evidence import own
-
-    for node in own(body.body if isinstance(body, cst.FunctionDef) else body):
-        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "state_dict":
-            taken = node.func.value
-            if isinstance(taken, cst.Attribute) and _is_inside(taken):
-                yield _spelled(taken.value)
+    for call, receiver in _saved_states(body):
+        if isinstance(call.func, cst.Attribute) and _is_inside(call.func.value):
+            yield receiver.rpartition(".")[0]
 
 
 def _is_inside(value: cst.BaseExpression) -> bool:

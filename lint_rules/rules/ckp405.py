@@ -141,6 +141,27 @@ class CheckpointKeyNeverSaved(Rule):
             """
             import torch
 
+            from settings import options
+
+            words = torch.load(options.words, weights_only=True, map_location="cpu")
+            count, longest = words["index"], words["longest"]
+
+
+            def save(model, epoch):
+                torch.save({"model": model.state_dict(), "index": words["index"]}, "net.pt")
+
+
+            def load(model):
+                state = torch.load("net.pt", weights_only=True, map_location="cpu")
+                model.load_state_dict(state["model"])
+                return state.get("epoch", 0), count, longest
+            """,
+            why="other data, part of which is saved with the model, and a default that is meant",
+        ),
+        Example(
+            """
+            import torch
+
 
             class Trainer:
                 def state(self):
@@ -329,17 +350,26 @@ class _Loaded:
 
     Attributes:
         path: The path as an expression; None where it is not known.
+        name: What the code calls it; empty where it is read at once.
         reads: Where a key is read, and which.
         asked: Keys that the code asks for, or expects to be missing.
-        stored: Keys that the code adds itself.
+        stored: Keys that the code adds itself, or has a default for.
         known: Whether nothing else changes the dict.
     """
 
     path: cst.BaseExpression | None
+    name: str = ""
     reads: list[tuple[cst.CSTNode, str]] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
     known: bool = True
+
+    def get(self, node: cst.Call, key: str, *, has_default: bool) -> None:
+        """Note that a key is read by `get` or `pop`; nothing is lost where a default is meant, for a count perhaps."""
+        if has_default:
+            self.stored.add(key)
+        else:
+            self.reads.append((node, key))
 
 
 def _loaded(block: Block, context: Context) -> Iterator[_Loaded]:
@@ -366,7 +396,7 @@ def _loaded(block: Block, context: Context) -> Iterator[_Loaded]:
         once = "." in name or len(block.scope.bindings.get(name, ())) == len(given)
         if name and once and all(map(is_load, given)):
             paths = [argument(cst.ensure_type(value, cst.Call), 0, "f") for value in given]
-            loaded = _Loaded(paths[0] if len(paths) == 1 else None)
+            loaded = _Loaded(paths[0] if len(paths) == 1 else None, name)
             _read(name, block, loaded, expected)
             if loaded.known:
                 yield loaded
@@ -379,6 +409,8 @@ def _read(name: str, block: Block, loaded: _Loaded, expected: set[cst.CSTNode]) 
     from lint_rules.tree import dotted, method_of, text_of
 
     stored = {target.target for node in block.nodes if isinstance(node, cst.Assign) for target in node.targets}
+    loads = (node for node in block.nodes if isinstance(node, cst.Call) and method_of(node) == "load_state_dict")
+    states = {arg.value for node in loads for arg in node.args}
     for node in block.nodes:
         if isinstance(node, cst.Subscript) and dotted(node.value) == name:
             if node in stored:
@@ -390,7 +422,7 @@ def _read(name: str, block: Block, loaded: _Loaded, expected: set[cst.CSTNode]) 
         elif isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and dotted(node.func.value) == name:
             key = text_of(node.args[0].value) if node.args else None
             if method_of(node) in _GETS and key is not None:
-                loaded.reads.append((node, key))
+                loaded.get(node, key, has_default=len(node.args) > 1 and node not in states)
             elif method_of(node) in _CHANGES:
                 loaded.known = False
         elif isinstance(node, cst.Comparison) and isinstance(node.comparisons[0].operator, (cst.In, cst.NotIn)):
@@ -468,12 +500,15 @@ def _keys(
 
 
 def _is_converted(loaded: _Loaded, saved: list[Checkpoint]) -> bool:
-    """Tell whether what is read goes into what is saved: one checkpoint is made of another."""
-    from lint_rules.tree import walk
+    """Tell whether what is loaded goes into what is saved: one checkpoint is made of another, or of other data."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, walk
 
     values = (value for each in saved for given in each.values.values() for value in given)
     inside = {node for value in values for node in walk(value)}
-    return any(place in inside for place, _ in loaded.reads)
+    named = {dotted(node) for node in inside if isinstance(node, (cst.Name, cst.Attribute))}
+    return any(place in inside for place, _ in loaded.reads) or (loaded.name != "" and loaded.name in named)
 
 
 def _written(context: Context) -> set[str]:
