@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from lint_rules.literals import shortened
 from lint_rules.outline import last_name, nodes
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
         while function.needed and outer is not None:
             outer.needed = True
             outer = outer.outer
-    text, origin = _cut(lines, functions)
+    text, origin = _cut(lines, functions, shortened(outline, lines))
     return Region(text, origin, outline.tree, rules)
 
 
@@ -321,21 +322,21 @@ def _is_around(function: _Function, other: _Function) -> bool:
     return outer is function
 
 
-def _cut(lines: list[str], functions: Iterable[_Function]) -> tuple[str, tuple[int, ...]]:
+def _cut(
+    lines: list[str], functions: Iterable[_Function], literals: Iterable[tuple[int, int, str]]
+) -> tuple[str, tuple[int, ...]]:
     """Give the text that is left, and for each of its lines where it came from."""
     kept: list[str] = []
     origin: list[int] = []
     position = 0
-    for function in functions:
-        if function.needed or function.body - 1 < position:
-            continue
-        for number in range(position, function.body - 1):
-            kept.append(lines[number])
-            origin.append(number + 1)
-        indent = lines[function.body - 1][: function.indent]
-        kept.append(f"{indent}...\n")
-        origin.append(function.body)
-        position = function.end
-    kept.extend(lines[position:])
-    origin.extend(range(position + 1, len(lines) + 1))
+    bodies = (
+        (each.body, each.end, f"{lines[each.body - 1][: each.indent]}...\n") for each in functions if not each.needed
+    )
+    for first, last, text in sorted((*bodies, *literals)):
+        if first - 1 >= position:
+            kept += (*lines[position : first - 1], text)
+            origin += range(position + 1, first + 1)
+            position = last
+    kept += lines[position:]
+    origin += range(position + 1, len(lines) + 1)
     return "".join(kept), tuple(origin) or (1,)

@@ -126,6 +126,44 @@ def test_a_narrowed_source_parses(text: str) -> None:
     assert "return 2" not in region.text
 
 
+_TABLE = ",\n".join(f"    ({number}, -{number}.5, 'é')" for number in range(900))
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        ("table = [", "]"),
+        ("table: list = [", "]  # of numbers"),
+        ("class A:\n    table = (", ")"),
+        ("a = 1; é = {", "}"),
+        ("table = {'é': [", "], 1: {2: None}}"),
+        ("def f():\n    torch.load\n    table = [", "]"),
+    ],
+)
+def test_of_a_long_table_a_few_elements_are_read(before: str, behind: str) -> None:
+    text = f"import torch\n{before}\n{_TABLE}\n{behind}\ntorch.load('net.pt')\n"
+    region = narrow(text, Outline(ast.parse(text)), (GUARD,))
+    ast.parse(region.text)
+    assert len(region.text) < 300
+    assert "2.5" in region.text
+    assert region.origin(len(region.lines)) == len(text.splitlines())
+    assert [(each.line, each.column) for each in lint(text, "CKP301")][-1:] == [(len(text.splitlines()), 1)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"table = [\n{_TABLE}, name]\n",
+        f"table = [\n{_TABLE}]; other = 1\n",
+        f"table = [\n{_TABLE}].copy()\n",
+        f"use([\n{_TABLE}])\n",
+        "table = [1, 2, 3, 4, 5, 6, 7, 8]\n",
+    ],
+)
+def test_other_literals_are_left_as_they_are(text: str) -> None:
+    assert narrow(text, Outline(ast.parse(text)), (GUARD,)).text == text
+
+
 def test_global_may_stand_below_the_last_function() -> None:
     text = """\
 import torch
