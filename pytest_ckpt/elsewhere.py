@@ -22,6 +22,7 @@ from torch import nn
 from pytest_ckpt.compare import describe, uninitialized
 from pytest_ckpt.moment import attributes, modules_within, reachable, set_attribute
 from pytest_ckpt.outputs import ForwardError, Runner, moved, where
+from pytest_ckpt.surroundings import kept
 from pytest_ckpt.trip import Changed, Trip
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def simulate(call: Call, trip: Trip | None) -> Elsewhere:
 
 def _in_mode(call: Call, module: nn.Module) -> Elsewhere:
     module.train(call.mode == "train")
-    return forward_elsewhere(module, call.runner)
+    with kept(module):  # no stand-in may stay in a global or a class
+        return forward_elsewhere(module, call.runner)
 
 
 def forward_elsewhere(module: nn.Module, runner: Runner) -> Elsewhere:

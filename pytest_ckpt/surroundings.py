@@ -162,6 +162,17 @@ class _Held:
         return self._mark == other._mark and self.same(other)
 
 
+@contextmanager
+def kept(module: nn.Module) -> Iterator[None]:
+    """Bring back what a module's code keeps outside of the module, whatever is run meanwhile."""
+    held = [_Held(place, place.get()) for place in used(module)]
+    try:
+        yield
+    finally:
+        for one in held:
+            one.restore()
+
+
 class Surroundings:
     """The variables that a module's code uses, as they were when the first module had been built."""
 

@@ -30,6 +30,7 @@ DRAWN: dict[int, torch.Tensor] = {}
 PROJECTION: nn.Module | None = None
 GIVEN: dict[str, torch.Tensor] = {}
 HEAD: Any = None
+LAST: dict[str, torch.Tensor] = {}
 
 
 class Settings:
@@ -338,6 +339,22 @@ def test_variables_are_left_as_they_were():
     check_module(ClassAttribute, X)
     assert (STEPS, ClassAttribute.scale) == (steps, scale)
     assert "scale" not in vars(Inner)
+
+
+class KeepsItsLast(Base):
+    def forward(self, x):
+        LAST["x"] = x
+        type(self).scale = x.sum()
+        return self.linear(x)
+
+
+def test_no_tensor_of_a_device_that_is_not_here_stays_in_a_variable():
+    for _ in range(2):
+        report = check_module(KeepsItsLast, X)
+        assert report.ok, report.text()
+        assert "simulated" in {one.status for one in report.legs if one.leg == "cpu->cuda torch_zip"}
+        assert torch.equal(LAST["x"], X)
+        assert torch.equal(torch.as_tensor(KeepsItsLast.scale), X.sum())
 
 
 def test_constants_that_modules_are_built_on_are_never_written_to():
