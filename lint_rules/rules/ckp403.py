@@ -388,6 +388,23 @@ class StateDictAlias(Rule):
     valid = (
         Example(
             """
+            class Synchronized:
+                def __init__(self, model, optimizer):
+                    self.size = len(model.state_dict())
+                    self._optimizer = optimizer
+                    self.initial = self._optimizer.state_dict()
+
+                def step(self, closure=None):
+                    self._optimizer.step(closure)
+                    self._reset()
+
+                def _reset(self):
+                    self._optimizer.load_state_dict(self.initial)
+            """,
+            why="the state of an optimizer, which is no model's",
+        ),
+        Example(
+            """
             import torch
 
             from networks import Net, batches, moved
@@ -634,7 +651,7 @@ class StateDictAlias(Rule):
         """
         flow = context.flow
         for call in {
-            **flow.aliased,
+            **{call: None for call in flow.aliased if _is_module_state(call)},
             **dict.fromkeys(_kept_by_hooks(context.tree)),
             **dict.fromkeys(_kept_as_best(context.tree)),
         }:

@@ -459,6 +459,26 @@ class UnregisteredSubmodules(Rule):
             from torch import nn
 
 
+            class Encoder(nn.Module):
+                def __init__(self, widths, pools):
+                    super().__init__()
+                    convolutions = [nn.Conv2d(width, width, 3) for width in widths]
+                    sequence = []
+                    for convolution, pool in zip(convolutions, pools):
+                        sequence.append(convolution)
+                        if pool > 1:
+                            sequence.append(nn.MaxPool2d(pool))
+                    self.state = nn.Sequential(*sequence)
+                    self.convolutions = convolutions
+            """,
+            why="registered one by one through another list",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
             class Mixed(nn.Module):
                 def __init__(self, count):
                     super().__init__()
@@ -918,6 +938,7 @@ class _Method:
         from lint_rules.evidence import own
 
         nodes = list(own(self._method.body))
+        self._hand_on(nodes)
         for node in nodes:
             if isinstance(node, cst.Assign):
                 for target in node.targets:
@@ -935,6 +956,22 @@ class _Method:
                 self._added(node.target, node.value, node)
             elif isinstance(node, cst.Call):
                 self._called(node)
+
+    def _hand_on(self, nodes: list[cst.CSTNode]) -> None:
+        """Note the containers whose elements a loop puts into another one, which may register them."""
+        import libcst as cst
+
+        from lint_rules.tree import method_of, walk
+
+        for loop in nodes:
+            if not isinstance(loop, cst.For):
+                continue
+            elements = {node.value for node in walk(loop.target) if isinstance(node, cst.Name)}
+            calls = (node for node in walk(loop.body) if isinstance(node, cst.Call) and method_of(node) in _ADDERS)
+            put = {_last_name(call.args[-1].value) for call in calls if call.args}
+            for node in walk(loop.iter) if put & elements else ():
+                if isinstance(node, cst.Name):
+                    self._locals.setdefault(node.value, _Container(node.value, self._scope)).given = True
 
     def _takes_apart(self, target: cst.BaseExpression) -> bool:
         """Tell whether an assignment makes each element an attribute of its own, and so registers it."""
