@@ -51,7 +51,7 @@ class WordsSorted(Words):
         super().__init__(sorted(set(WORDS)))
 
 
-faulty("unsaved-state", key="numbers", inputs=SENTENCES, alone=True)(WordsOfSet)
+faulty("unsaved-state", key="numbers", says="it follows the hashes", inputs=SENTENCES, alone=True)(WordsOfSet)
 correct(inputs=SENTENCES)(WordsSorted)
 
 

@@ -25,7 +25,7 @@ class Hooked(nn.Module):
         return self.head(self.body(x))
 
 
-@faulty("unsaved-state", key="body.scale", inputs=X, alone=True)
+@faulty("unsaved-state", key="body.scale", says='self.register_buffer("scale", ...)', inputs=X, alone=True)
 class Scaled(Hooked):
     """The hook scales by what was drawn when it was made."""
 

@@ -25,7 +25,7 @@ X = torch.linspace(-1.0, 1.0, 8).reshape(2, 4)
 # ------------------------------------------------------------------------------------------ tensors in plain attributes
 
 
-@faulty("unsaved-state", key="projection", inputs=X)
+@faulty("unsaved-state", key="projection", says="instead of assigning self.projection", inputs=X)
 class RandomTensorAttribute(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class DataclassOfStatistics(nn.Module):
         return self.head(x - self.stats.mean)
 
 
-@faulty("unsaved-state", key="store", inputs=X)
+@faulty("unsaved-state", key="store", says="return self.store from get_extra_state(), and take it back", inputs=X)
 class NamespaceOfTensors(nn.Module):
     """Its own `__setattr__` puts tensors where torch does not look."""
 
