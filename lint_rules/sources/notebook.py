@@ -27,6 +27,9 @@ _PYTHON_LINE = re.compile(r"(?P<magic>%(?:time|timeit|prun|memit)\s+(?:-\w+\s+(?
 _MAGIC = re.compile(r"\s*(?:[%!?]|[\w.\[\]]+\?{1,2}\s*$)")
 _ASSIGNED = re.compile(r"(?P<target>\s*[\w., ]+=\s*)[%!].*")
 
+#: Halves of characters, which JSON can escape and no text can hold; what stands in their place is as long.
+_HALVES = re.compile("[\ud800-\udfff]")
+
 #: What stands for a cell magic: as a docstring, it keeps its place above an import that a fix may add.
 _CELL_MAGIC = '""'
 
@@ -194,7 +197,7 @@ def _language(notebook: Mapping[str, Any]) -> str:
 
 
 def _source(cell: Mapping[str, Any]) -> str:
-    return _with_line_feeds(_written(cell))
+    return _HALVES.sub("\ufffd", _with_line_feeds(_written(cell)))
 
 
 def _written(cell: Mapping[str, Any]) -> str:

@@ -233,6 +233,13 @@ class TestNotebooks:
 
         assert changed == before.replace("f(1)", "f(1, 2)").encode()
 
+    def test_half_a_character_is_read_and_kept(self):
+        before = r'{"cells": [{"cell_type": "code", "source": "x = f(1)  # \ud83d\ny = 2  # \ude00"}]}'
+        read = source("n.ipynb", before)
+
+        assert [piece.text for piece in read.pieces] == ["x = f(1)  # \ufffd\ny = 2  # \ufffd"]
+        assert read.edited({0: [insertion(1, 8, ", 2")]}).decode() == before.replace("f(1)", "f(1, 2)")
+
     def test_several_cells_are_edited_at_once(self):
         before = notebook("x = f(1)", "y = f(2)")
 
