@@ -185,6 +185,8 @@ def syntax_error(text: str) -> SyntaxError | None:
         return error
     except (RecursionError, MemoryError):
         return SyntaxError("nested too deeply")
+    except ValueError as error:  # a null byte, to older versions
+        return SyntaxError(str(error))
     return None
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from lint_rules.rule import Edit, Finding, Fix
 from lint_rules.sources import Source, UnreadableError, decode, kind_of
+from lint_rules.sources.base import syntax_error
 from lint_rules.sources.notebook import neutralise
 
 
@@ -239,6 +240,12 @@ class TestNotebooks:
 
         assert [piece.text for piece in read.pieces] == ["x = f(1)  # \ufffd\ny = 2  # \ufffd"]
         assert read.edited({0: [insertion(1, 8, ", 2")]}).decode() == before.replace("f(1)", "f(1, 2)")
+
+    def test_what_is_no_text_at_all_is_no_python(self):
+        error = syntax_error("x = '\ud800'")
+
+        assert error is not None
+        assert "surrogates not allowed" in error.msg
 
     def test_several_cells_are_edited_at_once(self):
         before = notebook("x = f(1)", "y = f(2)")
