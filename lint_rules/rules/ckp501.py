@@ -63,6 +63,7 @@ _TESTED = {
 }
 #: ... or on those of what a loop unpacks.
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
+_TAKEN_APART = re.compile(rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?\s*\)?\s*=\s*\w+\b(?![.(\[])")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
 #: Where a cell of a script begins; a notebook's cell whose lines stand in one string.
 _CELL = re.compile(r"^# ?%%", re.MULTILINE)
@@ -100,7 +101,9 @@ def _is_evident(data: bytes, start: int, end: int) -> bool:
     if _EVIDENT.match(data, end) or any(after.match(data, end) for after in tests):
         return True
     line = data.rfind(b"\n", 0, start) + 1
-    return data.find(b"for ", line, start) >= 0 and _LOOPED.match(data, end) is not None
+    if data.find(b"for ", line, start) >= 0 and _LOOPED.match(data, end) is not None:
+        return True
+    return _TAKEN_APART.match(data, line) is not None
 
 
 def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:
@@ -385,6 +388,20 @@ class DiscardedTensorTo(Rule):
                     batch["gt_mask"] = batch["gt_mask"].to("cuda")
                     model(batch)
             """,
+        ),
+        Example(
+            """
+            import torch
+
+
+            def evaluate(model, loader):
+                for batch in loader:
+                    images, labels = batch
+                    labels.cuda()
+                    model(images, labels)
+            """,
+            why="what a batch is taken apart into, and nothing else",
+            lines=(7,),
         ),
         Example(
             """
