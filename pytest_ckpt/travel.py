@@ -160,17 +160,19 @@ class Traveller:
     def _distinguish(self, trip: Trip) -> None:
         """Move every entry that the state carries, but not what is frozen or a table and alike in every instance.
 
-        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out, and what a
-        constructor counts out, such as position ids, which many loaders drop. Another buffer is moved even so: a loader
-        that drops what the constructor makes again says so with `allow_missing`.
+        That is a pretrained base, which a save of the trainable parameters alone rightly leaves out, and what the
+        constructor of a network counts out, such as position ids, which many loaders drop. Another buffer is moved even
+        so, and every one where there are no parameters beside: a loader that drops what the constructor makes again
+        says so with `allow_missing`.
         """
         self._twin = self._call.build_apart(trip.source)
         live = entries(trip.bare)  # now, since a constant that both are built on has been replaced
         twin = entries(self._bare(self._twin))
+        learns = any(isinstance(tensor, nn.Parameter) for tensor in twin.values())
         given = {
             name
             for name, tensor in twin.items()
-            if (not tensor.requires_grad if isinstance(tensor, nn.Parameter) else is_table(tensor))
+            if (not tensor.requires_grad if isinstance(tensor, nn.Parameter) else learns and is_table(tensor))
             and name in live
             and difference(name, live[name], tensor) is None
         }

@@ -261,15 +261,15 @@ class BytePairs(nn.Module):
         return self.embedding(ids)
 
 
-@faulty("unsaved-state", key="order", inputs=X)
+@faulty("unsaved-state", key="order", inputs=torch.randn(2, 32))
 class Coupling(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.net, self.order = nn.Linear(2, 2), np.random.default_rng().permutation(4)
+        self.net, self.order = nn.Linear(16, 16), np.random.default_rng().permutation(32)  # not alike twice by chance
 
     def forward(self, x: Tensor) -> Tensor:
         x = x[:, self.order.copy()]
-        return torch.cat([x[:, :2], x[:, 2:] + self.net(x[:, :2])], -1)
+        return torch.cat([x[:, :16], x[:, 16:] + self.net(x[:, :16])], -1)
 
 
 @faulty("unsaved-state", key="degrees", inputs=X)
