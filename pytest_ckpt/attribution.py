@@ -373,9 +373,15 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
         kind,
         expected,
         actual if actual != expected else _within(one.expected, one.actual),
-        "" if one.expected is _ABSENT else type(one.expected).__name__,
+        "" if one.expected is _ABSENT else _type_name(one.expected),
         place,
     )
+
+
+def _type_name(value: Any) -> str:
+    """Name a value's type; `numpy.Generator` is not torch's."""
+    kind = type(value)
+    return f"numpy.{kind.__name__}" if kind.__module__.partition(".")[0] == "numpy" else kind.__name__
 
 
 def _within(one: Any, other: Any) -> str:

@@ -154,6 +154,8 @@ def _hint(key: str, kind: str) -> str:
         return f'self.register_buffer("{name}", ...) instead of assigning {place}'
     if kind == "Generator":
         return f"return {place}.get_state() from get_extra_state(), and set it in set_extra_state(state)"
+    if kind == "numpy.Generator":
+        return f"return {place}.bit_generator.state from get_extra_state(), and set it in set_extra_state(state)"
     if kind in {"int", "float", "bool"}:
         return (
             f'self.register_buffer("{name}", torch.tensor(...)) instead of assigning {place},\n'

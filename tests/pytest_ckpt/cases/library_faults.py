@@ -964,7 +964,7 @@ class PruningMaskAttribute(nn.Module):
         return F.linear(x, self.fc.weight * self.mask, self.fc.bias)
 
 
-@faulty("unsaved-state", key="rng", inputs=X)
+@faulty("unsaved-state", key="rng", inputs=X, says="self.rng.bit_generator.state from get_extra_state()")
 class SharedRandomStream(nn.Module):
     def __init__(self) -> None:
         super().__init__()
