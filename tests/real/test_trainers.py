@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from typing import Any
 
@@ -124,9 +125,11 @@ class Counting(transformers.Trainer):
         return loss / self.rounds
 
 
-def test_transformers_resumes_bit_for_bit_in_the_middle_of_an_epoch():
+def test_transformers_resumes_bit_for_bit_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     report = check_resume(huggingface(), steps=4, resume_at=2)
     assert report.ok, report.text()
+    assert list(tmp_path.glob("pytest-ckpt-*")) == []  # of the folders that the trainers write to
 
 
 def test_transformers_that_skips_no_data_is_found():

@@ -27,7 +27,7 @@ class TransformersRun(SteppedRun):
         """Take over a trainer; checkpoints go to a temporary folder instead of its `output_dir`."""
         super().__init__(trainer)
         self._folder = tempfile.mkdtemp(prefix="pytest-ckpt-")
-        finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._remove = finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         trainer.args.output_dir = self._folder
         self._asked: list[bool] = []
         self._seen: list[tuple[float, Any]] = []
@@ -44,6 +44,11 @@ class TransformersRun(SteppedRun):
         self._stepper.go_on()
         written = Path(self._folder) / f"checkpoint-{self.trainer.state.global_step}"
         shutil.copytree(written, path)
+
+    def close(self) -> None:
+        """End the training, and remove its checkpoints."""
+        super().close()
+        self._remove()
 
     def parts(self) -> dict[str, Any]:
         """Give what the run consists of, without what accelerate wraps around it."""
