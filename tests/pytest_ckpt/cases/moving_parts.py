@@ -460,3 +460,20 @@ def turn_positions(module: nn.Module) -> None:
 @faulty("unsaved-state", key="position_ids", inputs=X, prepare=turn_positions, save=write, load=load_without_positions)
 class Positions(_Positions):
     pass
+
+
+def write_and_reset_the_scale(module: ScaledAndShifted, path: Path) -> None:
+    torch.save(module.state_dict(), path)
+    module.scale = 1.0
+
+
+@faulty("unsaved-state", key="shift", inputs=X, save=write_and_reset_the_scale)
+class ScaledAndShifted(nn.Module):
+    """Saving changes one of two numbers, which is a matter of its own; the other is lost all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.scale, self.shift = nn.Linear(4, 4), 1.5, torch.randn(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x) * self.scale + self.shift
