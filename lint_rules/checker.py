@@ -208,6 +208,8 @@ def _reread(source: Source, data: bytes, job: Job) -> tuple[Source, list[Finding
 def _problem(path: str, error: UnreadableError | engine.SourceError) -> Problem:
     if isinstance(error, UnreadableError):
         return Problem(path, str(error), error.line, error.cell)
+    if isinstance(error, engine.TooLargeError):
+        return Problem(path, f"{error}; exclude the file")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     message = f"not valid Python {version} ({error.message}); repair it, or exclude the file"
     return Problem(path, message, error.line)

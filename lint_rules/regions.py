@@ -125,8 +125,7 @@ def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
         _mark(functions, following, text, lines)
         top = _Function("", None, 0, 0, 0, 0, needed=True)
         _read(outline, functions, top)
-        _close([*functions, top])
-        if sum(function.size for function in (*functions, top) if function.needed) > _FOLLOWED:
+        if not _close([*functions, top]):
             rules = [rule for rule in rules if not rule.needs_all]
             for function in functions:
                 function.needed = False
@@ -278,23 +277,35 @@ def _unwrapped(node: ast.expr) -> ast.expr:
     return node.value if isinstance(node, ast.Attribute) and node.attr in {"module", "_orig_mod"} else node
 
 
-def _close(functions: Sequence[_Function]) -> None:
-    """Add what the needed functions call, what calls them, and the methods that share a class's attributes."""
+def _close(functions: Sequence[_Function]) -> bool:
+    """Add what the needed functions call, what calls them, and the methods that share a class's attributes.
+
+    Returns:
+        Whether that is all; it ends where there is more to follow than is tried.
+    """
     named = frozenset(function.name for function in functions)
     evaluating = {(function.owner, function.name) for function in functions if "eval" in function.words}
     pending = [function for function in functions if function.needed]
-    while pending:
+    waiting = [function for function in functions if not function.needed]
+    size = sum(function.size for function in pending)
+    while pending and size <= _FOLLOWED:
         function = pending.pop()
         called = (function.words & named) - {function.name}
-        for other in functions:
-            if not other.needed and (
-                other.name in called
-                or function.name in other.words
-                or _shares_objects(function, other)
-                or (other.owner in function.words and _is_made_for_inference(other, evaluating))
-            ):
-                other.needed = True
-                pending.append(other)
+        reached = [
+            other
+            for other in waiting
+            if other.name in called
+            or function.name in other.words
+            or _shares_objects(function, other)
+            or (other.owner in function.words and _is_made_for_inference(other, evaluating))
+        ]
+        for other in reached:
+            other.needed = True
+            size += other.size
+        if reached:
+            waiting = [other for other in waiting if not other.needed]
+            pending += reached
+    return size <= _FOLLOWED
 
 
 def _is_made_for_inference(function: _Function, evaluating: set[tuple[str | None, str]]) -> bool:

@@ -195,6 +195,20 @@ def test_a_file_of_data_is_one_line_and_the_rest_is_linted(name):
     assert made.stderr.endswith(" MB of Python, and no more than 4 MB is linted; exclude the file\n")
 
 
+def test_more_loading_code_than_can_be_followed_is_one_line_and_the_rest_is_linted():
+    Path("a.py").write_text(FAULTY)
+    Path("big.py").write_text(FAULTY + f"torch.load({'x' * 1_000})\n" * 1_250)
+
+    made = lint(".", "--output-format", "concise")
+
+    assert made.exit_code == 2
+    assert "a.py:3:9: CKP301" in made.stdout
+    assert made.stderr == (
+        "error: big.py: holds 1.3 MB of Python around what loads and saves, and no more than 1.2 MB is followed; "
+        "exclude the file\n"
+    )
+
+
 def test_large_outputs_of_a_notebook_do_not_count():
     output = {"output_type": "stream", "name": "stdout", "text": "x" * 5_000_000}
     cell = {"cell_type": "code", "source": FAULTY, "outputs": [output]}
