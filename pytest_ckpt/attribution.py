@@ -54,7 +54,7 @@ class Culprit:
             `closure` of a hook, or `unknown`.
         expected: The value on the saving side, described.
         actual: The value on the loading side, described.
-        type: Name of the value's type on the saving side.
+        type: Name of the value's type on the saving side, or of the module that it should be.
         place: Where the outputs differ, and how.
     """
 
@@ -379,8 +379,12 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
 
 
 def _type_name(value: Any) -> str:
-    """Name a value's type; `numpy.Generator` is not torch's."""
+    """Name a value's type; `numpy.Generator` is not torch's, and a list of parameters should be a `ParameterList`."""
     kind = type(value)
+    named = isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    items = (*value.values(),) if named else value if isinstance(value, (list, tuple)) else ()
+    if items and all(isinstance(item, nn.Parameter) for item in items):
+        return "ParameterDict" if named else "ParameterList"
     return f"numpy.{kind.__name__}" if kind.__module__.partition(".")[0] == "numpy" else kind.__name__
 
 

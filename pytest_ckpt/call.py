@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from pytest_ckpt.compare import describe, entries, nonpersistent, storage_addres
 from pytest_ckpt.construction import quick_fills
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.outputs import ForwardError, Runner, where
+from pytest_ckpt.process_settings import own
 from pytest_ckpt.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Mode = Literal["eval", "train"]
+
+#: The user's functions, and what they are called with.
+_CALLED_WITH = {
+    "make": (),
+    "prepare": ("module",),
+    "save": ("module", "path"),
+    "load": ("path",),
+    "load_state": ("module", "state_dict"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,15 +52,18 @@ class Call:
     constants: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        for name in ("make", "prepare", "save", "load", "load_state"):
+        for name, given in _CALLED_WITH.items():
             value = getattr(self, name)
+            called = f"{name}({', '.join(given)})"
             if isinstance(value, nn.Module) and name == "make":
                 raise UsageError(
                     f"make is a module, a {type(value).__name__}: give something that builds a fresh one each time, "
                     f"such as lambda: {type(value).__name__}(...)"
                 )
             if not callable(value) and (value is not None or name == "make"):
-                raise UsageError(f"{name} must be callable, but {value!r} was given")
+                raise UsageError(f"{name} must be callable, but {value!r} was given: it is called as {called}")
+            if value is not None and given and (signature := _refusing(value, given)):
+                raise UsageError(f"{name} is called as {called}, but a function of {signature} was given")
         if self.mode not in ("eval", "train"):
             raise UsageError(f"mode must be 'eval' or 'train', but {self.mode!r} was given")
 
@@ -166,6 +180,19 @@ class Call:
         if missing or unexpected:
             raise RuntimeError(f"Missing key(s) in state_dict: {missing}. Unexpected key(s): {unexpected}.")
         return None
+
+
+def _refusing(function: Callable[..., Any], given: Sequence[str]) -> str:
+    """Give the signature of a function that cannot be called with some arguments; nothing where it can, or may."""
+    try:
+        signature = inspect.signature(own(function), follow_wrapped=False)
+    except (TypeError, ValueError):  # a function of C, of which nothing is known
+        return ""
+    try:
+        signature.bind(*given)
+    except TypeError:
+        return str(signature)
+    return ""
 
 
 def part(one: nn.Module, other: nn.Module, constants: Collection[int] = ()) -> set[int]:

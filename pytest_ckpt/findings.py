@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ class Report:
             raise CheckpointError(self)
 
     def text(self) -> str:
-        """Give the whole report for a terminal: summary, a row and a hint for each finding, the legs, the notes."""
+        """Give the whole report for a terminal: summary, a row for each finding, the legs, the notes.
+
+        What findings that follow each other have in common, their message and their hint, is said once.
+        """
         return "\n".join(self._lines())
 
     def as_dict(self) -> dict[str, Any]:
@@ -122,14 +126,16 @@ class Report:
         width = max((len(finding.category) for finding in self.findings), default=0)
         key_width = min(max((len(finding.key) for finding in self.findings), default=0), 40)
         several = len({finding.leg for finding in self.findings}) > 1
-        for finding in self.findings:
-            change = f"{finding.expected} -> {finding.actual}" if finding.expected or finding.actual else ""
-            row = f"  {finding.category:<{width}}  {finding.key:<{key_width}}  {change}".rstrip()
+        for _, group in groupby(self.findings, lambda finding: (finding.category, finding.hint, finding.leg)):
+            alike = list(group)
             yield ""
-            yield row
-            yield f"      {finding.message}" + (f" [{finding.leg}]" if several and finding.leg else "")
-            if finding.hint:
-                head, *rest = finding.hint.splitlines()
+            for finding in alike:
+                change = f"{finding.expected} -> {finding.actual}" if finding.expected or finding.actual else ""
+                yield f"  {finding.category:<{width}}  {finding.key:<{key_width}}  {change}".rstrip()
+                if finding is alike[-1] or len({each.message for each in alike}) > 1:
+                    yield f"      {finding.message}" + (f" [{finding.leg}]" if several and finding.leg else "")
+            if alike[-1].hint:
+                head, *rest = alike[-1].hint.splitlines()
                 yield f"      hint: {head}"
                 yield from (f"            {line}" for line in rest)
         if self.findings:

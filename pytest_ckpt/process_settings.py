@@ -41,6 +41,11 @@ def keeping(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
     return _Keeping(function)
 
 
+def own(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the user's own function back for one that keeps settings."""
+    return function.func if isinstance(function, _Keeping) else function
+
+
 class _Keeping:
     """A function of the user's, called so that settings are kept; it can be pickled wherever the function can."""
 

@@ -58,7 +58,8 @@ class DtypeChanged(Check):
                     "build the fresh module in the saved dtype, or load_state_dict(..., assign=True)",
                 )
             else:
-                message = f"state_dict() gives this entry in another dtype than the module holds: {one.detail}"
+                saved = str(trip.state[one.key].dtype).removeprefix("torch.")
+                message = f"state_dict() gives this entry in another dtype than the module holds, {saved}: {one.detail}"
                 hint = "return the entry from state_dict() in the dtype that the module holds"
             yield Finding(self.name, one.key, message, hint, one.expected, one.actual)
 

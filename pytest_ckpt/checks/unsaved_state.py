@@ -43,8 +43,9 @@ class UnsavedState(Check):
 
     ## What to do
 
-    Register a tensor with `self.register_buffer(name, tensor)`. Give any other value to `get_extra_state` and take it
-    back in `set_extra_state`. In a loader of your own, restore every entry of `state_dict()`, buffers included.
+    Register a tensor with `self.register_buffer(name, tensor)`, and keep parameters in an `nn.ParameterList` or
+    `nn.ParameterDict`. Give any other value to `get_extra_state` and take it back in `set_extra_state`. In a loader of
+    your own, restore every entry of `state_dict()`, buffers included.
 
     ## References
 
@@ -152,6 +153,8 @@ def _hint(key: str, kind: str) -> str:
     place = f"self.{name}" + (f" in {owner}" if owner else "")
     if kind in {"Tensor", "Parameter"}:
         return f'self.register_buffer("{name}", ...) instead of assigning {place}'
+    if kind in {"ParameterDict", "ParameterList"}:
+        return f"nn.{kind}(...) in place of a plain container in {place}"
     if kind == "Generator":
         return f"return {place}.get_state() from get_extra_state(), and set it in set_extra_state(state)"
     if kind == "numpy.Generator":

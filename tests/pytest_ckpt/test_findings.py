@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,6 +82,27 @@ def test_long_keys_do_not_push_the_columns_apart():
     rows = Report("Net", 2, (long, Finding("value-changed", "short", "m", expected="a", actual="b"))).text()
     assert f"  value-changed  {'x' * 200}  a -> b" in rows
     assert f"  value-changed  {'short':<40}  a -> b" in rows
+
+
+def test_what_findings_have_in_common_is_said_once():
+    one, other, third = (Finding("value-changed", key, "rounded", "save it in its dtype", "1", "2") for key in "abc")
+    changed = replace(third, message="doubled")
+    assert Report("Net", 3, (one, other, OFFSET)).text().splitlines()[2:7] == [
+        "  value-changed  a             1 -> 2",
+        "  value-changed  b             1 -> 2",
+        "      rounded",
+        "      hint: save it in its dtype",
+        "",
+    ]
+    assert Report("Net", 3, (one, other, changed)).text().splitlines()[2:9] == [
+        "  value-changed  a  1 -> 2",
+        "      rounded",
+        "  value-changed  b  1 -> 2",
+        "      rounded",
+        "  value-changed  c  1 -> 2",
+        "      doubled",
+        "      hint: save it in its dtype",
+    ]
 
 
 def test_raising():

@@ -47,7 +47,7 @@ class ParameterTimesNumber(nn.Module):
         return x * self.alpha
 
 
-@faulty("unsaved-state", key="weights", inputs=X)
+@faulty("unsaved-state", key="weights", says="nn.ParameterList(...) in place of", inputs=X)
 class ParametersInList(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class ParametersInList(nn.Module):
         return x
 
 
-@faulty("unsaved-state", key="block.scales", inputs=X)
+@faulty("unsaved-state", key="block.scales", says="nn.ParameterDict(...) in place of", inputs=X)
 class ParametersInDictBelow(nn.Module):
     class Block(nn.Module):
         def __init__(self) -> None:
