@@ -76,12 +76,21 @@ BAD: dict[str, Any] = {
     "inputs want arguments": ({"inputs": lambda x: x}, r"inputs\(\) raised TypeError: .*takes nothing"),
     "there is no forward": ({"make": nn.ModuleList, "inputs": X}, "forward of ModuleList raised NotImplementedError"),
     "prepare raises": ({"prepare": raises}, r"prepare\(Linear\) raised ZeroDivisionError: .*test_roundtrip"),
-    "prepare takes nothing": ({"prepare": lambda: None}, r"prepare is called as prepare\(module\), .* function of \(\) "),
+    "prepare takes nothing": (
+        {"prepare": lambda: None},
+        r"prepare is called as prepare\(module\), .* function of \(\) ",
+    ),
     "prepare is no function": ({"prepare": 3}, "prepare must be callable, but 3 was given"),
     # the user's own save and load
     "save writes nothing": ({"save": lambda _module, _path: None}, r"save\(Linear, path\) wrote nothing"),
-    "save is no function": ({"save": "file.pt"}, r"save must be callable, but 'file.pt' was given: it is called as save\(module, path\)"),
-    "save takes one": ({"save": lambda path: None}, r"save is called as save\(module, path\), .* of \(path\) was given"),
+    "save is no function": (
+        {"save": "file.pt"},
+        r"save must be callable, but 'file.pt' was given: it is called as save\(module, path\)",
+    ),
+    "save takes one": (
+        {"save": lambda path: None},
+        r"save is called as save\(module, path\), .* of \(path\) was given",
+    ),
     "save writes a list": ({"save": lambda _, path: torch.save([1], path)}, r"save wrote list\(1\) \[1\].*give load="),
     "load gives None": ({"load": lambda _path: None}, r"load\(path\) gave None, not a torch.nn.Module: return"),
     "load gives a state": ({"load": torch.load}, r"load\(path\) gave OrderedDict\(2\).*: return the module"),

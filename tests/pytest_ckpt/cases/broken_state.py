@@ -454,7 +454,9 @@ class MaskInvertedOnLoad(nn.Module):
 # --------------------------------------------------------------------------------------------------- dtypes that change
 
 
-@faulty("dtype-changed", says="gives this entry in another dtype than the module holds, float16: ", key="weight", inputs=X)
+@faulty(
+    "dtype-changed", says="gives this entry in another dtype than the module holds, float16: ", key="weight", inputs=X
+)
 class ShipsHalfPrecision(nn.Module):
     def __init__(self) -> None:
         super().__init__()
