@@ -160,7 +160,7 @@ class Report:
 
 def did_you_mean(given: object, known: Sequence[str]) -> str:
     """Give the beginning of a hint, `did you mean 'aliasing'? `, or nothing where no known name is near."""
-    near = get_close_matches(str(given), known, n=1)
+    near = get_close_matches(str(given), known, n=1) or [name for name in known if given and str(given) in name]
     return f"did you mean {near[0]!r}? " if near else ""
 
 

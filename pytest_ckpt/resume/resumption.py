@@ -84,7 +84,7 @@ class Resumption:
         """
         for one in self.lost:
             if one.category == category:
-                others = f"; and so is {_listed(one.others)}" if one.others else ""
+                others = f"; likewise {_listed(one.others)}" if one.others else ""
                 drift = f" ({self.drift})" if self.drift else ""
                 text = hint.format(key=one.key, part=one.part or one.key)
                 yield Finding(category, one.key, f"{one.what}{others}{drift}", text, one.expected, one.actual, self.leg)

@@ -196,13 +196,18 @@ def load(run: Any, path: Path) -> None:
 
     Raises:
         LoadError: Loading raised.
+        UsageError: It gave another run.
     """
     try:
-        run.load(path)
+        given = run.load(path)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- the user's code may raise anything
         raise LoadError(error) from None
+    if given is not run and all(callable(getattr(given, name, None)) for name in _MEMBERS):
+        raise UsageError(
+            f"run.load(path) gave another run, {describe(given)}: let it restore the run that it is called on"
+        )
 
 
 def require_apart(one: Any, other: Any, first: World, second: World) -> None:

@@ -40,6 +40,14 @@ class WritesNothing(Loop):
         self.kept = self.state()
 
 
+class LoadsAnother(Loop):
+    @classmethod
+    def load(cls, path: Any) -> LoadsAnother:  # type: ignore[override]
+        other = cls()
+        Loop.load(other, path)
+        return other
+
+
 class SharedModel(Loop):
     def setup(self) -> None:
         self.model = SHARED
@@ -67,6 +75,7 @@ def nothing_that_trains() -> Any:
         ((Nothing,), r"run\.step\(0\) gave None, not a loss: return loss\.item\(\)"),
         ((Vector,), r"run\.step\(0\) gave float32\[3\] 1, 1, 1, not a loss"),
         ((WritesNothing,), r"run\.save\(path\) wrote nothing"),
+        ((LoadsAnother,), r"run\.load\(path\) gave another run, LoadsAnother object: let it restore the run"),
         ((lambda: (Net(), Net()),), r"a tuple must be \(model, optimizer, step\)"),
         ((Loop, 6, 6), "resume_at=6 must lie between .* a number from 1 to 5, such as resume_at=3"),
         ((Loop, 6, 0), "resume_at=0 must lie between"),
@@ -84,6 +93,8 @@ def test_one_clear_message(arguments, message):
 
 
 def test_unknown_check_is_refused():
+    with pytest.raises(UsageError, match="no check named 'rng': did you mean 'rng-state'"):
+        check_resume(Loop, ignore=["rng"])
     with pytest.raises(UsageError, match="no check named 'optimizer_state': did you mean 'optimizer-state'"):
         check_resume(Loop, checks=["optimizer_state"])
 
