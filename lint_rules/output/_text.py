@@ -44,7 +44,7 @@ def summary(result: Result) -> Iterator[str]:
     if safe:
         yield f"[*] {safe} can be fixed with --fix."
     if unsafe:
-        yield f"{unsafe} can be fixed with --fix --unsafe-fixes."
+        yield f"{unsafe}{' more' * bool(safe)} can be fixed with --fix --unsafe-fixes."
 
 
 def _count(number: int, noun: str) -> str:

@@ -127,7 +127,7 @@ def test_fixes_are_announced(name):
         "Fixed 2 findings.",
         "Found 3 findings in 1 of 3 files.",
         "[*] 1 can be fixed with --fix.",
-        "1 can be fixed with --fix --unsafe-fixes.",
+        "1 more can be fixed with --fix --unsafe-fixes.",
     ]
     marked = [line for line in lines if "CKP301 [*] unguarded-torch-load" in line]
     assert len(marked) == 1
