@@ -221,7 +221,7 @@ def _show(result: Result, output_format: str, *, statistics: bool, err: bool) ->
 
 def _show_diff(result: Result) -> int:
     """Show what fixing would change; give the exit code."""
-    from lint_rules.files import diff
+    from lint_rules.diff import diff
 
     for report in result.reports:
         for line in diff(report):

@@ -1,21 +1,12 @@
-"""Files: their names on one line, writing them at once or not at all, and what fixes have made of one as a diff."""
+"""Files: their names on one line, whether they are there, and writing them at once or not at all."""
 
 from __future__ import annotations
 
-import difflib
-import io
 import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lint_rules.checker import Report
-
 
 #: Characters that a file's name may hold and that break a line, or tell a terminal what to do.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -88,25 +79,3 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def diff(report: Report) -> Iterator[bytes]:
-    """Yield the lines of a unified diff of what fixing changes in a file: a patch of its bytes, that `patch` can apply.
-
-    A notebook's is for reading only, cell by cell: its lines are none of the file.
-    """
-    if report.data is None:
-        return
-    if None in report.before:
-        yield from _unified(shown(report.path), report.read, report.data)
-        return
-    for cell, before in report.before.items():
-        texts = (text.encode(errors="backslashreplace") for text in (before, report.after[cell]))
-        yield from _unified(f"{shown(report.path)}:cell {cell}", *texts)
-
-
-def _unified(name: str, before: bytes, after: bytes) -> Iterator[bytes]:
-    named = os.fsencode(f"{name}\t" if " " in name else name)
-    old, new = (io.BytesIO(each).readlines() for each in (before, after))
-    for line in difflib.diff_bytes(difflib.unified_diff, old, new, named, named):
-        yield line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"

@@ -46,9 +46,8 @@ class ModuleItem(pytest.Item):
     def runtest(self) -> None:
         """Import the factory, and make its round trip."""
         from pytest_ckpt.fixtures import CkptRoundtrip
-        from pytest_ckpt.plugin import SETTINGS, TERMINAL
 
-        roundtrip = CkptRoundtrip(self.config.stash[SETTINGS], self, self.config.stash[TERMINAL])
+        roundtrip = CkptRoundtrip(self.config.stash[options.SETTINGS], self, self.config.stash[options.TERMINAL])
         roundtrip(**arguments(self.name, str(self.config.invocation_params.dir)))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

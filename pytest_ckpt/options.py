@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import pytest
 
@@ -52,6 +52,11 @@ class Settings:
     ignore: tuple[str, ...] = ()
     reports: tuple[Path, ...] = ()
     update: Update = ""
+
+
+#: Where pytest keeps, with its configuration, the settings and the terminal that progress is shown on.
+SETTINGS = pytest.StashKey[Settings]()
+TERMINAL = pytest.StashKey[TextIO | None]()
 
 
 def add(parser: pytest.Parser) -> None:

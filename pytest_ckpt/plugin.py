@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_ckpt import github_actions, options, parametrize, progress, session, summary
 from pytest_ckpt.golden import summary as goldens
 from pytest_ckpt.items import module_items, only_modules
+from pytest_ckpt.options import SETTINGS, TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_ckpt.fixtures import CkptRegression, CkptResume, CkptRoundtrip, CkptStrict
 
-SETTINGS = pytest.StashKey[options.Settings]()
-TERMINAL = pytest.StashKey[TextIO | None]()
 GOLDENS = pytest.StashKey[dict[Path, str]]()
 
 

@@ -28,6 +28,7 @@ from pytest_ckpt.facts import unwrapped
 from pytest_ckpt.findings import UsageError, did_you_mean
 from pytest_ckpt.outputs import where
 from pytest_ckpt.snapshot import Prints
+from pytest_ckpt.trip import Torn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -106,19 +107,6 @@ class _Failure:
     def __str__(self) -> str:
         place = f"at byte {self.byte} of a file" if self.byte is not None else f"at {self.name}"
         return f"{'killed' if self.kills else 'out of disk space'} {place}"
-
-
-@dataclass(frozen=True, slots=True)
-class Torn:
-    """A save that lost the previous checkpoint.
-
-    Attributes:
-        how: What made it fail.
-        outcome: What loading gives afterwards.
-    """
-
-    how: str
-    outcome: str
 
 
 class _Crashes:

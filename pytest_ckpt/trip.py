@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pytest_ckpt.compare import Difference
     from pytest_ckpt.legs import Leg
     from pytest_ckpt.mismatches import Kind
-    from pytest_ckpt.promises import Torn
     from pytest_ckpt.surroundings import Outside
 
 Outcome = Literal["kept", "broadcast", "swallowed", "ignored", "skipped", "unnamed"]
@@ -44,6 +43,19 @@ class Changed:
     key: str
     expected: str
     actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """A save that lost the previous checkpoint.
+
+    Attributes:
+        how: What made it fail.
+        outcome: What loading gives afterwards.
+    """
+
+    how: str
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
