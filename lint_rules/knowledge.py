@@ -143,7 +143,7 @@ PART_METHODS = frozenset({"modules", "named_modules", "children", "named_childre
 WEIGHT_METHODS = frozenset({"parameters", "named_parameters", "trainable_parameters"})
 #: Methods that run a module. Others may do anything, so they prove nothing.
 INFERENCE = re.compile(
-    r"(forward|generate|sample|inference|infer|encode|decode|extract_features|forward_\w+|generate_\w+|sample_\w+"
+    r"(forward|generate|sample|embed|inference|infer|encode|decode|extract_features|forward_\w+|generate_\w+|sample_\w+"
     r"|encode_\w+|decode_\w+|reconstruct|transcribe|synthesize|greedy_decode|beam_search)$"
 )
 #: ... and those among them that nothing but a module has.

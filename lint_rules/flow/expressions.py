@@ -230,7 +230,6 @@ class Expressions(Calls):
         name = self._names.resolve(node.value, frame.scope)
         bases = self._value(node.value, frame)
         self._inside(node.slice[0], frame)
-        self._use_states(bases)
         if name in knowledge.TEXT_COLLECTIONS or name == "os.environ":
             return self._make(node, frame, Kind.TEXT)
         found: Values = NOTHING
@@ -247,6 +246,8 @@ class Expressions(Calls):
                 found |= held
             else:
                 found |= frozenset({self._part(base, index or ITEM)})
+        written = index and all(self._state.attribute(base, index) is not None for base in bases)
+        self._use_states(found if written else bases)
         return found
 
     def _call(self, node: cst.Call, frame: Frame) -> Values:

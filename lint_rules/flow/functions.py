@@ -125,7 +125,11 @@ class Functions(Conditions):
         outer = inner.parent or self._top
         for number, param in enumerate((*by_position, *parameters.kwonly_params)):
             name = param.name.value
-            textual = param.annotation is not None and self._is_textual(param.annotation.annotation, outer.scope)
+            textual = (
+                param.annotation is not None
+                and "state_dict" not in name  # such an annotation is wrong more often than the program
+                and self._is_textual(param.annotation.annotation, outer.scope)
+            )
             if number < len(positional) and number < len(by_position):
                 values = positional[number]
             elif name in named:

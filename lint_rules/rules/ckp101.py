@@ -398,6 +398,17 @@ class LoadStateDictPath(Rule):
     valid = (
         Example(
             """
+            from networks import Agent
+
+
+            def restore(agent, policy_state_dict: str = None):
+                if policy_state_dict is not None:
+                    agent.policy.load_state_dict(policy_state_dict)
+            """,
+            why="a state by its name, whatever the annotation says",
+        ),
+        Example(
+            """
             import torch
 
             from networks import Net

@@ -119,6 +119,19 @@ class MissingEval(Rule):
             """
             import torch
 
+            from networks import Graph
+
+            net = Graph()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            vectors, _ = net.embed(features)
+            """,
+            why="what it gives is used for something else",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
             from networks import Net
 
 

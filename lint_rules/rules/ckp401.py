@@ -482,8 +482,9 @@ class SaveWholeModule(Rule):
             torch.save({"model": model.state_dict(), "epoch": 3}, "checkpoint.pt")
             state = model.state_dict()
             torch.save(state, "state.pt")
+            torch.save({"model": state, "loss": torch.nn.CrossEntropyLoss()}, "both.pt")
             """,
-            why="its state",
+            why="its state, beside a loss perhaps",
         ),
         Example(
             """
@@ -660,7 +661,8 @@ class _Proof:
         from lint_rules.objects import Kind
 
         written = all(thing.kind is Kind.COLLECTION for thing in call.arguments[at])
-        return written and any(map(self._is_module, self._flow.saved.get(call.node, ())))
+        held = (thing for thing in self._flow.saved.get(call.node, ()) if not thing.made_by.endswith("Loss"))
+        return written and any(map(self._is_module, held))
 
     def all_modules(self, things: set[Thing]) -> bool:
         """Tell whether everything that a value may be is a module; it may be None besides."""

@@ -120,6 +120,50 @@ class SaveWrappedModule(Rule):
         Example(
             """
             import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def save_model(net, path):
+                torch.save(net.state_dict(), path)
+
+
+            class Run:
+                def keep(self, path, *, model):
+                    torch.save({"net": model.state_dict()}, path)
+
+                def main(self):
+                    model = nn.DataParallel(Net())
+                    save_model(model, "net.pt")
+                    self.keep("run.pt", model=model)
+            """,
+            why="saved by a function or method that is given it",
+            lines=(8, 13),
+            fixed="""
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def save_model(net, path):
+                torch.save(getattr(net, "module", net).state_dict(), path)
+
+
+            class Run:
+                def keep(self, path, *, model):
+                    torch.save({"net": getattr(model, "module", model).state_dict()}, path)
+
+                def main(self):
+                    model = nn.DataParallel(Net())
+                    save_model(model, "net.pt")
+                    self.keep("run.pt", model=model)
+            """,
+        ),
+        Example(
+            """
+            import torch
             from torch.nn.parallel import DistributedDataParallel as DDP
 
             from networks import Net
@@ -364,6 +408,25 @@ class SaveWrappedModule(Rule):
             """,
             why="the prefix is cut off by its length",
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def keep(net, other):
+                net = unwrapped(net)
+                torch.save(net.state_dict(), "net.pt")
+                torch.save(other.state_dict(), "other.pt")
+
+
+            model = nn.DataParallel(Net())
+            keep(model, model.module)
+            """,
+            why="a parameter that is unwrapped, and one that is given the module inside",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -422,25 +485,50 @@ class _Wrapped:
     def __init__(self, context: Context) -> None:
         import libcst as cst
 
+        from lint_rules.evidence import own
         from lint_rules.tree import walk
 
         self._names = context.names
         self._order = {node: number for number, node in enumerate(walk(context.tree))}
         self._bound: dict[tuple[int, str], list[_Bound]] = {}
         self._unwrapped: set[tuple[int, str]] = set()
+        self._functions: dict[int, cst.FunctionDef] = {}
+        self._calls: dict[str, list[tuple[cst.Call, Scope]]] = {}
         functions = (node for node in self._order if isinstance(node, cst.FunctionDef))
         bodies: list[cst.FunctionDef | cst.Module] = [context.tree, *functions]
         for body in bodies:
             scope = context.names.scope(body)
             self._read(body, scope, always=True)
             self._unwrapped |= {(id(scope) if "." not in name else 0, name) for name in _unwrapped(body)}
+            if isinstance(body, cst.FunctionDef):
+                self._functions[id(scope)] = body
+            for node in own(body.body if isinstance(body, cst.FunctionDef) else body):
+                if isinstance(node, cst.Call):
+                    self._calls.setdefault(_spelled(node.func).removeprefix("self."), []).append((node, scope))
 
     def binding(self, receiver: str, call: cst.Call, scope: Scope) -> _Wrap | None:
         """Find the wrapper that a name or attribute is bound to where its state is taken."""
         if not receiver or (id(scope) if "." not in receiver else 0, receiver) in self._unwrapped:
             return None
-        elsewhere = "." in receiver or scope.owner(receiver) is not scope
-        return self._bound_to(receiver, None if elsewhere else self._order[call], scope)
+        return self._bound_at(receiver, call, scope) or self._given(receiver, scope)
+
+    def _bound_at(self, name: str, call: cst.Call, scope: Scope) -> _Wrap | None:
+        elsewhere = "." in name or scope.owner(name) is not scope
+        return self._bound_to(name, None if elsewhere else self._order[call], scope)
+
+    def _given(self, name: str, scope: Scope) -> _Wrap | None:
+        """Find the wrapper that a call in this file passes for a parameter that is bound to nothing else."""
+        function = self._functions.get(id(scope))
+        if function is None or (id(scope), name) in self._bound:
+            return None
+        in_order = [each.name.value for each in function.params.params if each.name.value != "self"]
+        for call, caller in self._calls.get(function.name.value, []):
+            for number, arg in enumerate(call.args):
+                parameter = arg.keyword.value if arg.keyword else "".join(in_order[number : number + 1])
+                wrap = self._bound_at(_spelled(arg.value), call, caller) if parameter == name else None
+                if wrap is not None:
+                    return _Wrap(wrap.holder, always=False)
+        return None
 
     def _bound_to(self, receiver: str, before: int | None, scope: Scope) -> _Wrap | None:
         """Find the last wrapper that a name is bound to, at all or before a place in the source."""

@@ -388,6 +388,26 @@ class StateDictAlias(Rule):
     valid = (
         Example(
             """
+            import torch
+
+            from networks import Net, accuracy
+
+            model = Net()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            best = 0.0
+            for epoch in range(10):
+                accuracy(model).backward()
+                optimizer.step()
+                if accuracy(model) > best:
+                    best = accuracy(model)
+                    checkpoint = {"model": model.state_dict(), "epoch": epoch}
+                    torch.save(checkpoint, "best.pt")
+            print("the best was", checkpoint["epoch"])
+            """,
+            why="written at once, and only another entry is read later",
+        ),
+        Example(
+            """
             class Synchronized:
                 def __init__(self, model, optimizer):
                     self.size = len(model.state_dict())

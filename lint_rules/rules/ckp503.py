@@ -451,8 +451,45 @@ class UnregisteredSubmodules(Rule):
             why="parameters",
             lines=(8, 12),
         ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Tower(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.norms = [nn.LayerNorm(8)] * count
+                    self.layers = [nn.Linear(8, 8)] + [nn.Linear(8, 8) for _ in range(count)]
+            """,
+            why="lists that are repeated and added",
+            lines=(7, 8),
+            fixed="""
+            from torch import nn
+
+
+            class Tower(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.norms = nn.ModuleList([nn.LayerNorm(8)] * count)
+                    self.layers = nn.ModuleList([nn.Linear(8, 8)] + [nn.Linear(8, 8) for _ in range(count)])
+            """,
+        ),
     )
     valid = (
+        Example(
+            """
+            from torch import nn
+
+
+            class Tower(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.layers = nn.ModuleList([nn.Linear(8, 8)])
+                    self.more = self.layers + [nn.Linear(8, 8)]
+            """,
+            why="a list that is added to one that registers",
+        ),
         Example(
             """
             import torch
@@ -805,6 +842,8 @@ class _Filled:
 
 
 def _may_be_container(value: ast.expr) -> bool:
+    if isinstance(value, ast.BinOp):
+        return _may_be_container(value.left) or _may_be_container(value.right)
     if isinstance(value, ast.Call):
         return last_name(value.func) in _PLAIN
     return isinstance(value, (ast.List, ast.Tuple, ast.Dict, ast.ListComp, ast.DictComp))
@@ -1113,6 +1152,9 @@ def _is_plain(node: cst.BaseExpression) -> bool:
         )
     if isinstance(node, cst.Name):
         return node.value == "None"
+    if isinstance(node, cst.BinaryOperation):
+        sides = (_is_plain(node.left), _is_plain(node.right))
+        return all(sides) if isinstance(node.operator, cst.Add) else any(sides)
     return isinstance(node, (cst.List, cst.Tuple, cst.Dict, cst.ListComp, cst.DictComp))
 
 
@@ -1123,6 +1165,8 @@ def _elements(node: cst.BaseExpression) -> list[cst.BaseExpression]:
     if isinstance(node, cst.Call):
         parts = [arg.value for arg in node.args] if _is_plain(node) else []
         return [each for part in parts for each in (_elements(part) or [part])]
+    if isinstance(node, cst.BinaryOperation):
+        return [*_elements(node.left), *_elements(node.right)]
     if isinstance(node, (cst.List, cst.Tuple)):
         held = [element.value for element in node.elements if isinstance(element, cst.Element)]
     elif isinstance(node, cst.Dict):
