@@ -66,11 +66,15 @@ def _loads_state(data: bytes) -> bool:
 STATE_NEEDS: tuple[tuple[Needle, ...], ...] = ((b"state_dict", b".load_state_dict", _loads_state),)
 
 
+def is_written(call: ast.Call) -> bool:
+    """Tell whether a `load_state_dict` is given a dict that stands there."""
+    given = call.args[0] if call.args else None
+    return isinstance(given, ast.Dict) and None not in given.keys
+
+
 def is_copied(call: ast.Call, outline: Outline) -> bool:
     """Tell whether a `load_state_dict` is given a dict that stands there, or the state of another module."""
-    given = call.args[0] if call.args else None
-    by_hand = isinstance(given, ast.Dict) and None not in given.keys
-    return by_hand or (given is not None and outline.is_state_of_module(given))
+    return is_written(call) or bool(call.args and outline.is_state_of_module(call.args[0]))
 
 
 _POSITIONAL = ("f", "map_location", "pickle_module")

@@ -40,7 +40,7 @@ class Region:
     """What is left of a source, and where each line came from.
 
     Attributes:
-        text: Valid Python, with the bodies that no rule needs replaced by `...`.
+        text: Valid Python, with parameters and body of each function that no rule needs replaced by `(): ...`.
         lines: For each line of `text`, counted from 0, its line in the source, counted from 1.
         syntax: The whole source as Python's own parser reads it.
         rules: The rules that it holds everything for.
@@ -58,9 +58,11 @@ class Region:
 
 @dataclass(slots=True, eq=False)
 class _Function:
-    """A function with the lines of its body, all counted from 1 and inclusive.
+    """A function with its lines, all counted from 1 and inclusive.
 
     Attributes:
+        start: Where its first decorator stands, or else the function itself.
+        head: What is to stand in its place on line `line` where nobody needs it.
         size: How many names it mentions, each as often as it does.
         words: The names that it mentions.
         shared: Those of them that may stand for what it loads.
@@ -71,9 +73,9 @@ class _Function:
     name: str
     owner: str | None
     start: int
-    body: int
+    line: int
     end: int
-    indent: int
+    head: str = ""
     outer: _Function | None = None
     needed: bool = False
     size: int = 0
@@ -123,7 +125,7 @@ def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
     functions = list(_functions(outline.tree.body, None, None))
     if following := [rule for rule in rules if rule.follows_in(outline)]:
         _mark(functions, following, text, lines)
-        top = _Function("", None, 0, 0, 0, 0, needed=True)
+        top = _Function("", None, 0, 0, 0, needed=True)
         _read(outline, functions, top)
         if not _close([*functions, top]):
             rules = [rule for rule in rules if not rule.needs_all]
@@ -174,7 +176,9 @@ def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | No
             decorators = first.decorator_list if isinstance(first, (ast.FunctionDef, ast.ClassDef)) else []
             start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             begin = min([first.lineno, *(decorator.lineno for decorator in decorators)])
-            function = _Function(node.name, owner, start, begin, node.end_lineno or begin, first.col_offset, outer)
+            kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+            head = f"{kind} {node.name}(): ...\n"
+            function = _Function(node.name, owner, start, node.lineno, node.end_lineno or begin, head, outer)
             if begin > node.lineno:
                 yield function
             yield from _functions(node.body, None, function)
@@ -340,10 +344,12 @@ def _cut(
     kept: list[str] = []
     origin: list[int] = []
     position = 0
-    bodies = (
-        (each.body, each.end, f"{lines[each.body - 1][: each.indent]}...\n") for each in functions if not each.needed
+    cut = (
+        (each.line, each.end, f"{_indentation(lines[each.line - 1])}{each.head}")
+        for each in functions
+        if not each.needed
     )
-    for first, last, text in sorted((*bodies, *literals)):
+    for first, last, text in sorted((*cut, *literals)):
         if first - 1 >= position:
             kept += (*lines[position : first - 1], text)
             origin += range(position + 1, first + 1)
@@ -351,3 +357,7 @@ def _cut(
     kept += lines[position:]
     origin += range(position + 1, len(lines) + 1)
     return "".join(kept), tuple(origin) or (1,)
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lint_rules.knowledge import LOAD, PUBLISHED
-from lint_rules.loading import STATE_METHOD, STATE_NEEDS, is_copied
+from lint_rules.knowledge import PUBLISHED
+from lint_rules.loaded import Loaded
+from lint_rules.loading import STATE_METHOD, STATE_NEEDS
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -1706,9 +1707,8 @@ class MissingEval(Rule):
     )
 
     def may_find(self, outline: Outline) -> bool:
-        """Tell whether anything may be loaded that is not just copied from another module."""
-        copied = all(is_copied(call, outline) for call in outline.methods(STATE_METHOD))
-        return not copied or outline.may_use(LOAD)
+        """Tell whether anything that may be loaded, and not just copied from another module, may be run."""
+        return Loaded(outline).may_run()
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each load after which a module runs in training mode.
