@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_WORTH_SAVING = 4096
+_WORTH_SAVING = 4096  # bytes
 _LEADING = 2**16  # elements
 _NAMED = re.compile(r"Unsupported global: GLOBAL (\S+)")
 _OPERATION = "Unsupported operand"

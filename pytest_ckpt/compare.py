@@ -32,10 +32,10 @@ Aspect = Literal["missing", "unexpected", "dtype", "shape", "layout", "device", 
 _DEFAULT_EQUALITY: object = object.__eq__
 _DEFAULT_TEXT: object = object.__repr__
 INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_WORD = 8
+_WORD = 8  # bytes that are compared as one integer
 _SHOWN = 3
 _SHOWN_SEQUENCE = 4
-_SHOWN_TEXT = 60
+_SHOWN_TEXT = 60  # characters
 
 
 @dataclass(frozen=True, slots=True)

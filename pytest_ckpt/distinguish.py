@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_LEADING = 4096
+_LEADING = 4096  # elements of an entry that are moved
 
 
 def distinguish(tensors: Mapping[str, Tensor], seed: int) -> tuple[str, ...]:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 DEVICE = "lazy:0"
 _APART = re.compile(r"found (?:at least )?two (?:different )?devices,? (?=.*cpu)")
-_DEEP = 4
-_CANDIDATES = 64
+_DEEP = 4  # containers and objects inside each other
+_CANDIDATES = 64  # attributes that are tried
 
 
 @dataclass(frozen=True, slots=True)

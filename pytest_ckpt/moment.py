@@ -25,7 +25,7 @@ from pytest_ckpt.copying import Copier, duplicate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_OBJECTS_DEEP = 2
+_OBJECTS_DEEP = 2  # plain objects inside each other in which modules are looked for
 _INTERNAL = frozenset(nn.Module().__dict__)
 _FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _REGISTRIES = frozenset(name for name, value in nn.Module().__dict__.items() if isinstance(value, dict))

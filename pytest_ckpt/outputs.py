@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SEED = 20_031
 WHOLE = "output"
-_DEPTH = 12
+_DEPTH = 12  # containers inside each other
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_THE_USERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
 _UNITS_IN_LAST_PLACE = {torch.float64: 64, torch.float32: 32, torch.bfloat16: 1, torch.float16: 2}

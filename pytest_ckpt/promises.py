@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 ATOMIC, UNCHANGED = "atomic", "unchanged-on-error"
 CLAIMS = (ATOMIC, UNCHANGED)
 _STEPS = frozenset({"open", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate"})
-_MOST_STEPS = 24
-_PATIENCE = 60.0
+_MOST_STEPS = 24  # files opened, renamed or removed at each of which a save is made to fail
+_PATIENCE = 60.0  # seconds
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 

@@ -22,8 +22,8 @@ from pytest_ckpt.trip import Changed
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_SMALL = 2**20
-_ROWS = 1024
+_SMALL = 2**20  # bytes up to which a tensor is copied rather than summed up
+_ROWS = 1024  # into which a large tensor's words are laid
 
 
 @dataclass(frozen=True, slots=True, eq=False)

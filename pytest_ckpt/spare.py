@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
 
-_PATIENCE = 60.0
-_LENGTH = 8
+_PATIENCE = 60.0  # seconds for one answer
+_LENGTH = 8  # bytes of the number that a message begins with
 _MOST_BYTES = 2**26
 
 

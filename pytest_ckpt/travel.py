@@ -51,7 +51,7 @@ from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
 from pytest_ckpt.surroundings import EMPTY_CACHE, WHAT_IS_CACHED, emptied, filled_caches, kept_for, shared_with
 from pytest_ckpt.trip import Changed, Trip
 
-_HEAD = 4096
+_HEAD = 4096  # elements of an entry that are written where only its tag matters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

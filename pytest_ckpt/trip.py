@@ -257,7 +257,7 @@ class Trip:
         )
 
 
-_NEAR = 0.1
+_NEAR = 0.1  # of the norm of what was saved, within which a value is a changed one rather than another
 _WRAPPERS = ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "_forward_module.")
 _BY_ASPECT = {
     "missing": "key-mismatch",

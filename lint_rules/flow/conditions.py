@@ -11,7 +11,7 @@ from lint_rules.flow.machine import ITEM, NOTHING, Machine
 from lint_rules.objects import Fact, Frame, Kind, Mode, State, Thing, Training, Values, contradicts
 from lint_rules.tree import method_of, text_of
 
-_FACT_LENGTH = 100
+_FACT_LENGTH = 100  # characters of a condition that is remembered
 _FACTS = 6  # conditions that one state remembers
 _MODES = 12  # states that one module may be in; where there are more, nothing is concluded
 _NO_MODES: frozenset[Mode] = frozenset()

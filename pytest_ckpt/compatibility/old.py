@@ -21,7 +21,7 @@ from pytest_ckpt.outputs import where
 if TYPE_CHECKING:
     from torch import Tensor
 
-_HEADER_LENGTH = 8
+_HEADER_LENGTH = 8  # bytes of the number that a safetensors file begins with
 
 
 def read_state(checkpoint: Any, *, weights_only: bool) -> Mapping[str, Any]:

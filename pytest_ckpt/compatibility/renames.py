@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_ALIKE = 0.5
+_ALIKE = 0.5  # likeness of two names, from 0 to 1, from which it counts
 _MOST_PAIRS = 4096
 
 Rule = tuple[tuple[str, ...], tuple[str, ...]]

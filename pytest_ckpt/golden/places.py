@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FOLDER = "ckpt_goldens"
 #: The user property by which a test says which goldens it used, and which it wrote.
 USED, WRITTEN = "ckpt_golden", "ckpt_golden_written"
-_LONGEST = 100
+_LONGEST = 100  # characters of a file's name
 
 
 def folder_of(node: pytest.Item, name: str | None, taken: dict[Path, str]) -> Path:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pytest_ckpt.call import Call
     from pytest_ckpt.legs import Leg
 
-PATIENCE = 240.0
-_GRACE = 20.0
-_TAIL = 3
+PATIENCE = 240.0  # seconds for all ranks to save, or to load
+_GRACE = 20.0  # seconds between asking them to end and killing them
+_TAIL = 3  # lines of a rank's log
 
 
 def travel(call: Call, leg: Leg, ranks: tuple[int, int], folder: Path) -> Trip:

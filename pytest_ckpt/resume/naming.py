@@ -40,7 +40,7 @@ _CATEGORY_OF_FAMILY = {
     "optimizer": "optimizer-state",
 }
 _SET_BY_SCHEDULERS = frozenset({"lr", "momentum", "betas"})
-_FEW = 3
+_FEW = 3  # at the most are told one by one, and no order is shorter
 
 
 def losses(culprits: Iterable[Suspect], saved: World, fresh: World) -> tuple[Lost, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_MOST_TRIALS = 120
+_MOST_TRIALS = 120  # trainings from the saved step on, each with other parts transplanted
 _ONE_BY_ONE = frozenset({"value", "buffer", "generator", "iterator", "reference"})
 
 

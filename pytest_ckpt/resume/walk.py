@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_ckpt.resume.slots import Family, Kind, Via
 
 Place: TypeAlias = "tuple[str, Any, Via]"
-_DEEP = 16
+_DEEP = 16  # attributes and elements inside each other, from the run on
 _SEQUENCES = (list, tuple, deque, set, frozenset)
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, range, slice)
 _FOREIGN = frozenset(

@@ -28,8 +28,8 @@ MOST_SECONDS = 20.0
 
 _DECADES = tuple(10.0**power for power in range(-12, 5))
 _FACTORS = (0.5, 2.0, 0.1, 10.0, 0.01, 100.0, -1.0, 1e-3, 1e3)
-_GOLDEN = 0.6180339887498949
-_STEPS = 48
+_GOLDEN = 0.6180339887498949  # of an interval, in the golden-section search
+_STEPS = 48  # of that search: more than a float32 tells apart
 _DIGITS = (1, 2, 3, 4, 6)
 
 
