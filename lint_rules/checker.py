@@ -166,7 +166,8 @@ def _findings(source: Source, job: Job) -> list[Finding]:
         found = []
         for script in (together, *([piece] for piece in source.pieces if piece.alone)):
             cells = [(_PRELUDE, source.prelude), *((piece.number, piece.text) for piece in script)]
-            found += engine.lint_cells(cells, job.path, rules, job.settings)
+            shown = {piece.number: piece.shown for piece in script}
+            found += engine.lint_cells(cells, job.path, rules, job.settings, shown_in=shown)
     return suppress.keep(found, source.pieces)
 
 

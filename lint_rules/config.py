@@ -11,13 +11,13 @@ import json
 import re
 import sys
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lint_rules import files, registry, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 PYPROJECT = "pyproject.toml"
 _PROJECT_FILES = (PYPROJECT, "setup.py", "setup.cfg", ".git")
@@ -184,6 +184,11 @@ class Resolver:
         self._documents: dict[Path, Mapping[str, Any]] = {}
         self._settings: dict[Path, Settings] = {}
         self._targets: dict[Path, tuple[int, int] | None] = {}
+        self._starts = {Path.cwd()}
+
+    def start(self, folder: Path) -> None:
+        """Take a folder for a project's if nothing else makes one: the user named it, as the working directory is."""
+        self._starts.add(folder)
 
     def settings(self, folder: Path) -> Settings:
         """Give the settings for the files in a folder, as the tables state them.
@@ -229,17 +234,26 @@ class Resolver:
         if folder not in self._targets:
             document = self._document(folder)
             stated = target.stated_by_pyproject(document)
-            if stated is None and any(files.exists(folder / name) for name in _PROJECT_FILES):
+            if stated is None and self._is_project(folder):
                 stated = target.stated_by_requirements(folder)
             is_top = "project" in document or files.exists(folder / ".git") or folder.parent == folder
             self._targets[folder] = stated if stated or is_top else self._target(folder.parent)
         return self._targets[folder]
+
+    def _is_project(self, folder: Path) -> bool:
+        if _has_project_file(folder):
+            return True
+        return folder in self._starts and not any(map(_has_project_file, folder.parents))
 
     def _document(self, folder: Path) -> Mapping[str, Any]:
         if folder not in self._documents:
             pyproject = folder / PYPROJECT
             self._documents[folder] = read(pyproject) if files.is_file(pyproject) else {}
         return self._documents[folder]
+
+
+def _has_project_file(folder: Path) -> bool:
+    return any(files.exists(folder / name) for name in _PROJECT_FILES)
 
 
 def describe(settings: Settings) -> str:

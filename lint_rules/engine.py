@@ -19,7 +19,7 @@ from lint_rules.regions import Region, narrow, split_lines
 from lint_rules.rule import Edit, Finding, Fix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import libcst as cst
 
@@ -204,7 +204,14 @@ def lint_text(
             raise SourceError("the code is nested too deeply to be read") from None
 
 
-def lint_cells(cells: Sequence[tuple[int, str]], path: str, rules: Sequence[Rule], settings: Settings) -> list[Finding]:
+def lint_cells(
+    cells: Sequence[tuple[int, str]],
+    path: str,
+    rules: Sequence[Rule],
+    settings: Settings,
+    *,
+    shown_in: Mapping[int, frozenset[int]] | None = None,
+) -> list[Finding]:
     """Lint a notebook, its code cells read as one script in order.
 
     Args:
@@ -213,6 +220,7 @@ def lint_cells(cells: Sequence[tuple[int, str]], path: str, rules: Sequence[Rule
         path: The notebook's name, for the findings.
         rules: The rules to apply.
         settings: The settings that apply to the notebook.
+        shown_in: For each cell the lines on which an expression begins whose value the reader sees, besides the last.
 
     Returns:
         The findings, each with its `cell` and with lines inside that cell.
@@ -228,6 +236,7 @@ def lint_cells(cells: Sequence[tuple[int, str]], path: str, rules: Sequence[Rule
         if path.endswith(_NOTEBOOK) and tree.body and not source.rstrip().endswith(";"):
             last = tree.body[-1]
             shown |= {len(script) + last.lineno} if isinstance(last, ast.Expr) else set()
+        shown |= {len(script) + line for line in (shown_in or {}).get(index, ())}
         lines = split_lines(source if source.endswith("\n") else f"{source}\n")
         script += lines
         origin += [(index, number) for number in range(1, len(lines) + 1)]

@@ -56,8 +56,9 @@ class Modules:
         return isinstance(definition, cst.ClassDef) and self.is_module(definition)
 
     def is_type(self, annotation: cst.BaseExpression, scope: Scope) -> bool:
-        """Tell whether an annotation admits nothing but modules."""
-        return self._is_base(annotation, scope)
+        """Tell whether an annotation admits nothing but modules (and None)."""
+        types = self._names.admitted(annotation, scope)
+        return bool(types) and all(self._is_base(each, scope) for each in types)
 
     def definition(self, node: cst.BaseExpression, scope: Scope) -> cst.ClassDef | cst.FunctionDef | None:
         """Find the class or function of the file that a name stands for; None where it is not certain."""

@@ -18,11 +18,13 @@ import libcst as cst
 from lint_rules.tree import children, dotted, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _BUILTINS = frozenset(vars(builtins))
 _PARTIAL = ("functools.partial", "functools.partialmethod")
 _IMPORTERS = ("importlib.import_module", "builtins.__import__")
+_UNIONS = ("Optional", "Union")
+_REMARKS = ("Annotated", "ClassVar", "Final")  # on the type that stands first in them
 _STAR_EXPORTS = {"torch": frozenset({"load", "save", "device", "no_grad", "tensor", "jit", "nn", "optim"})}
 
 
@@ -145,6 +147,25 @@ class Names:
         found |= {self._static(value, home) for value in home.bindings.get(node.attr.value, ())}
         target = found.pop() if len(found) == 1 else None
         return None if target is None or target.name in self._replaced else target
+
+    def admitted(self, annotation: cst.BaseExpression, scope: Scope) -> list[cst.BaseExpression]:
+        """Give the types that an annotation admits besides None; unions and quoted annotations are taken apart."""
+        text = text_of(annotation)
+        if text is not None:
+            try:
+                return self.admitted(cst.parse_expression(text), scope)
+            except cst.ParserSyntaxError:
+                return [annotation]
+        if isinstance(annotation, cst.BinaryOperation) and isinstance(annotation.operator, cst.BitOr):
+            return [each for side in (annotation.left, annotation.right) for each in self.admitted(side, scope)]
+        if isinstance(annotation, cst.Subscript):
+            inside = [part.slice.value for part in annotation.slice if isinstance(part.slice, cst.Index)]
+            name = (self.resolve(annotation.value, scope) or "").removeprefix("typing.")
+            if name in _UNIONS or name in _REMARKS:
+                return [
+                    each for part in inside[: None if name in _UNIONS else 1] for each in self.admitted(part, scope)
+                ]
+        return [] if dotted(annotation) == "None" else [annotation]
 
     def _static(self, value: str | cst.BaseExpression | None, scope: Scope) -> Target | None:
         """Give what `staticmethod(...)` in the body of a class makes an attribute; anything else becomes a method."""
@@ -361,8 +382,8 @@ class Names:
         if isinstance(target, cst.Name):
             scope.bind(target.value, value)
         elif isinstance(target, (cst.Tuple, cst.List)):
-            for element in target.elements:
-                self._bind(element.value, None, scope)
+            for element, part in zip(target.elements, _parts(target, value), strict=True):
+                self._bind(element.value, part, scope)
         elif isinstance(target, cst.Attribute):
             self._patched.append((target, scope))
             if isinstance(target.value, cst.Name) and (home := self._class_of(target.value.value, scope)) is not None:
@@ -395,6 +416,15 @@ class Names:
         cst.DictComp: _comprehension,
         cst.Call: _call,
     }
+
+
+def _parts(target: cst.Tuple | cst.List, value: str | cst.BaseExpression | None) -> Sequence[cst.BaseExpression | None]:
+    """Give what each element of a target is bound to; None where the value is not written out beside it."""
+    values = value.elements if isinstance(value, (cst.Tuple, cst.List)) else ()
+    starred = any(isinstance(each, cst.StarredElement) for each in (*target.elements, *values))
+    if starred or len(values) != len(target.elements):
+        return [None] * len(target.elements)
+    return [element.value for element in values]
 
 
 def _knows_torch(module: Scope) -> bool:

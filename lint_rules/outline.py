@@ -259,10 +259,18 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, str | ast.expr]]:
             yield alias.asname or alias.name, f"{'.' * node.level}{node.module or ''}.{alias.name}"
     elif isinstance(node, ast.Assign):
         for target in node.targets:
-            if isinstance(target, (ast.Name, ast.Attribute)):
-                yield last_name(target), node.value
+            yield from _assigned(target, node.value)
     elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
         yield last_name(node.target), node.value
+
+
+def _assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """Yield what an assignment binds; of several names each to the value that is written in its place."""
+    if isinstance(target, (ast.Name, ast.Attribute)):
+        yield last_name(target), value
+    elif isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (ast.Tuple, ast.List)):
+        for one, other in zip(target.elts, value.elts, strict=False):
+            yield from _assigned(one, other)
 
 
 def is_dotted(node: ast.expr) -> bool:

@@ -187,6 +187,10 @@ class Calls(Functions):
     def _parser(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
         return self._make(node, frame, Kind.PARSER)
 
+    def _vars(self, _node: cst.Call, arguments: list[Values], _frame: Frame) -> Values | None:
+        """Give the options of the command line again, now read by `args["name"]`."""
+        return arguments[0] if arguments and all_are(arguments[0], Kind.OPTIONS) else None
+
     def _gradients(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
         deps = self._deps(frozenset().union(*arguments))
         self._train(deps, anything=True)
@@ -204,6 +208,7 @@ class Calls(Functions):
         **dict.fromkeys(("torch.autograd.backward", "torch.autograd.grad"), _gradients),
         "builtins.enumerate": _enumerate,
         "builtins.map": _map,
+        "builtins.vars": _vars,
         "builtins.zip": _zip,
         "torch.nn.Module.eval": _module_method,
         "torch.nn.Module.train": _module_method,

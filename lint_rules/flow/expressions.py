@@ -75,8 +75,8 @@ class Expressions(Calls):
         if base.kind is Kind.TEXT:
             kind = Kind.TEXT if name in knowledge.TEXT_PROPERTIES else Kind.UNKNOWN
             return self._shared(("text", name), kind)
-        if base.kind is Kind.OPTIONS and base.owner is not None and name in self._options[base.owner]:
-            return self._options[base.owner][name]
+        if (option := self._option(base, name)) is not None:
+            return option
         if base.kind is Kind.REFERENCE:
             return self._reference(f"{base.made_by}.{name}")
         if name == "module" and base in self._modules:
@@ -88,7 +88,12 @@ class Expressions(Calls):
             values = self._class_value(base.definition, name)
             if values is not None:
                 return values
-        return frozenset({self._part(base, name)})
+        field = self._field(base, name)
+        return frozenset({self._part(base, name)}) if field is None else field
+
+    def _option(self, base: Thing, name: str | None) -> Values | None:
+        """Give what the command line says under a name; None where that is not known."""
+        return self._options[base.owner].get(name) if base.kind is Kind.OPTIONS and base.owner and name else None
 
     def _class_value(self, definition: cst.ClassDef, name: str) -> Values | None:
         """Give what a class of this file sets for its instances and nothing sets again."""
@@ -230,12 +235,17 @@ class Expressions(Calls):
         name = self._names.resolve(node.value, frame.scope)
         bases = self._value(node.value, frame)
         self._inside(node.slice[0], frame)
+        if name in knowledge.TEXT_COLLECTIONS and isinstance(node.slice[0].slice, cst.Slice):
+            return self._texts(node, frame)
         if name in knowledge.TEXT_COLLECTIONS or name == "os.environ":
             return self._make(node, frame, Kind.TEXT)
         found: Values = NOTHING
         index = index_of(node)
+        key = text_of(node.slice[0].slice.value) if isinstance(node.slice[0].slice, cst.Index) else None
         for base in bases:
             exact = self._state.attribute(base, index) if index else None
+            if exact is None:
+                exact = self._option(base, key)
             if exact is not None:
                 found |= exact
             elif base.kind is Kind.TEXT:

@@ -13,7 +13,9 @@ from lint_rules.objects import Fact, Frame, Kind, State, Thing, Training, Values
 from lint_rules.tree import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from lint_rules.names import Scope
 
 
 _DEPTH = 5  # calls of this file's functions inside each other
@@ -142,7 +144,7 @@ class Functions(Conditions):
                 for each in unknown:
                     each.birth = Training.GIVEN
                     if param.annotation is not None and not textual:
-                        each.made_by = self._names.resolve(param.annotation.annotation, outer.scope) or ""
+                        self._declare(each, param.annotation.annotation, outer.scope)
                 constant = all(value.kind in {Kind.NONE, Kind.TEXT} for value in default)
                 values = unknown if constant or textual else unknown | default
             if textual and all(value.kind is Kind.UNKNOWN and not value.deps for value in values):
@@ -153,6 +155,29 @@ class Functions(Conditions):
             if isinstance(star, cst.Param):
                 self._state.set_variable(inner.number, star.name.value, self._make(star, inner))
         return frozenset(facts)
+
+    def _declare(self, thing: Thing, annotation: cst.BaseExpression, scope: Scope) -> None:
+        """Note of which class an object is, by its annotation."""
+        types = self._names.admitted(annotation, scope)
+        if len(types) == 1:
+            thing.made_by = self._names.resolve(types[0], scope) or ""
+            if (definition := self._local_class(types[0])) is not None:
+                self._types[thing] = definition
+
+    def _field(self, base: Thing, name: str) -> Values | None:
+        """Give what the class of an object says that an attribute is: a text, or an object of another such class."""
+        definition = base.definition if isinstance(base.definition, cst.ClassDef) else self._types.get(base)
+        while definition is not None and name not in self._names.assigned_attributes:
+            for target, annotation in _declared(definition):
+                if target == name and self._is_textual(annotation, self._top.scope):
+                    return self._make(annotation, self._top, Kind.TEXT)
+                if target == name:
+                    part = self._part(base, name)
+                    self._declare(part, annotation, self._top.scope)
+                    return frozenset({part})
+            parents = [self._local_class(each.value) for each in definition.bases]
+            definition = parents[0] if parents and parents[0] is not definition else None
+        return None
 
     def _instance(self, definition: Thing, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
         """Make an object of a class of this file, and follow its `__init__`."""
@@ -177,9 +202,7 @@ class Functions(Conditions):
 
     def _fill(self, made: Thing, definition: cst.ClassDef, node: cst.Call, arguments: list[Values]) -> None:
         """Set the fields of a dataclass or named tuple, in the order in which the class declares them."""
-        lines = (line for line in definition.body.body if isinstance(line, cst.SimpleStatementLine))
-        declared = (each.target for line in lines for each in line.body if isinstance(each, cst.AnnAssign))
-        fields = [target.value for target in declared if isinstance(target, cst.Name)]
+        fields = [name for name, _ in _declared(definition)]
         for number, (arg, values) in enumerate(zip(node.args, arguments, strict=True)):
             if arg.keyword is not None:
                 self._state.set_attribute(made, arg.keyword.value, values)
@@ -246,6 +269,14 @@ class Functions(Conditions):
     def defines(self, thing: Thing, method: str) -> bool:
         """Tell whether an object is of a class of this file that defines a method."""
         return isinstance(thing.definition, cst.ClassDef) and method in self._methods(thing.definition)
+
+
+def _declared(definition: cst.ClassDef) -> Iterator[tuple[str, cst.BaseExpression]]:
+    """Yield what the body of a class annotates, each with its type."""
+    for line in definition.body.body:
+        for each in line.body if isinstance(line, cst.SimpleStatementLine) else ():
+            if isinstance(each, cst.AnnAssign) and isinstance(each.target, cst.Name):
+                yield each.target.value, each.annotation.annotation
 
 
 def _constant_facts(name: str, values: Values) -> frozenset[Fact]:

@@ -12,7 +12,7 @@ import libcst as cst
 
 from lint_rules import knowledge
 from lint_rules.objects import Fact, Frame, Keep, Kind, Mode, State, Thing, Training, Values, contradicts
-from lint_rules.tree import dotted, method_of, text_of
+from lint_rules.tree import dotted, method_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -127,6 +127,7 @@ class Machine(ABC):
         self._facts: dict[cst.BaseExpression, tuple[frozenset[Fact], frozenset[Fact]]] = {}
         self._generators: dict[cst.FunctionDef, bool] = {}
         self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
+        self._types: dict[Thing, cst.ClassDef] = {}
         self._updated: set[Thing] = set()
         self._weights_of: set[Thing] = set()
 
@@ -449,23 +450,11 @@ class Machine(ABC):
 
     def _is_textual(self, annotation: cst.BaseExpression, scope: Scope) -> bool:
         """Tell whether an annotation, or a tuple of types, admits nothing but strings and paths (and None)."""
-        if isinstance(annotation, cst.SimpleString):
-            return text_of(annotation) in {"str", "Path", "os.PathLike"}
-        if isinstance(annotation, cst.BinaryOperation) and isinstance(annotation.operator, cst.BitOr):
-            sides = [side for side in (annotation.left, annotation.right) if dotted(side) != "None"]
-            return bool(sides) and all(self._is_textual(side, scope) for side in sides)
         if isinstance(annotation, cst.Tuple):
             return all(self._is_textual(element.value, scope) for element in annotation.elements)
-        if isinstance(annotation, cst.Subscript):
-            name = self._names.resolve(annotation.value, scope)
-            if name in knowledge.TEXT_TYPES:
-                return True
-            if name not in {"typing.Optional", "typing.Union"}:
-                return False
-            inner = [part.slice.value for part in annotation.slice if isinstance(part.slice, cst.Index)]
-            wanted = [each for each in inner if dotted(each) != "None"]
-            return bool(wanted) and all(self._is_textual(each, scope) for each in wanted)
-        return self._names.resolve(annotation, scope) in knowledge.TEXT_TYPES
+        types = self._names.admitted(annotation, scope)
+        classes = (each.value if isinstance(each, cst.Subscript) else each for each in types)
+        return bool(types) and all(self._names.resolve(each, scope) in knowledge.TEXT_TYPES for each in classes)
 
 
 def _few(deps: frozenset[Thing]) -> frozenset[Thing]:

@@ -231,14 +231,27 @@ class Statements(Expressions):
             self._state.live = self._state.live and live
 
     def _match(self, node: cst.Match, frame: Frame) -> None:
-        self._value(node.subject, frame)
+        subject = self._value(node.subject, frame)
         before, since = self._state, self._clock
         result = before.copy()
         for case in node.cases:
             self._state = before.copy()
+            self._capture(case.pattern, subject, frame)
             self._statement(case.body, frame)
             result = self._join(result, self._state, since)
         self._state = result
+
+    def _capture(self, pattern: cst.MatchPattern, values: Values, frame: Frame) -> None:
+        """Bind the names of a pattern to what they match: all of it, or its elements."""
+        if isinstance(pattern, cst.MatchAs):
+            if pattern.name is not None:
+                self._assign(pattern.name, values, frame)
+            if pattern.pattern is not None:
+                self._capture(pattern.pattern, values, frame)
+        elif isinstance(pattern, cst.MatchSequence):
+            for element in pattern.patterns:
+                if isinstance(element, cst.MatchSequenceElement):
+                    self._capture(element.value, self._items(values, element, frame), frame)
 
     def _delete(self, _node: cst.Del, _frame: Frame) -> None:
         """Deleting a name changes no object."""

@@ -394,6 +394,46 @@ class LoadStateDictPath(Rule):
                 net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
             """,
         ),
+        Example(
+            """
+            import argparse
+            import sys
+            from dataclasses import dataclass
+            from pathlib import Path
+
+            from networks import Net
+
+
+            @dataclass
+            class Files:
+                weights: "Path | None"
+                other: dict
+
+
+            @dataclass
+            class Config:
+                files: Files
+                last: str = "last.pt"
+
+
+            def restore(net: Net, config: Config, files: Files):
+                net.load_state_dict(files.weights)
+                net.load_state_dict(config.files.weights)
+                net.load_state_dict(config.last)
+
+
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--model", required=True)
+            args = vars(parser.parse_args())
+            net = Net()
+            net.load_state_dict(args["model"])
+            match sys.argv[1:]:
+                case [path]:
+                    net.load_state_dict(path)
+            """,
+            why="a field of a dataclass that is given, options as a dict, a pattern",
+            lines=(22, 23, 24, 31, 34),
+        ),
     )
     valid = (
         Example(
@@ -678,6 +718,35 @@ class LoadStateDictPath(Rule):
             net.load_state_dict(options.weights)
             """,
             why="an attribute of a class that is set to a state later",
+        ),
+        Example(
+            """
+            from dataclasses import dataclass
+
+            import torch
+
+            from networks import Net
+
+
+            @dataclass
+            class Config:
+                weights: str | dict
+                state: dict
+                start: str = "start.pt"
+
+
+            def restore(net: Net, config: Config):
+                net.load_state_dict(config.weights)
+                net.load_state_dict(config.state)
+                config.start = torch.load(config.start, weights_only=True)
+                net.load_state_dict(config.start)
+
+
+            match torch.load("parts.pt", weights_only=True):
+                case [state]:
+                    Net().load_state_dict(state)
+            """,
+            why="fields that hold a state, or may, and what a pattern takes out of a file",
         ),
     )
 

@@ -275,6 +275,16 @@ class UnguardedTorchLoad(Rule):
             why="an attribute of the class",
             lines=(11, 11),
         ),
+        Example(
+            """
+            import torch
+
+            save, load = torch.save, torch.load
+            state = load("a.pt")
+            """,
+            why="bound in a tuple",
+            lines=(4,),
+        ),
     )
     valid = (
         Example(
@@ -466,6 +476,19 @@ class UnguardedTorchLoad(Rule):
                     return self.open(path)
             """,
             why="an attribute that may be something else",
+        ),
+        Example(
+            """
+            import pickle
+
+            import torch
+
+            save, load = torch.save, pickle.load
+            with open("a.pkl", "rb") as file:
+                state = load(file)
+            first, *load = torch.load, torch.save
+            """,
+            why="another function is bound in a tuple",
         ),
     )
 

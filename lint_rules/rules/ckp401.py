@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.evidence import Modules
     from lint_rules.flow import Call
+    from lint_rules.names import Scope
     from lint_rules.objects import Thing
     from lint_rules.outline import Outline
 
@@ -394,6 +395,43 @@ class SaveWholeModule(Rule):
             why="what a class or function is given, or gives back, a class from elsewhere, a file that may be there",
             lines=(12, 21, 26, 31, 37, 41),
         ),
+        Example(
+            """
+            from __future__ import annotations
+
+            from typing import Optional, Union
+
+            import torch
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def forward(self, x):
+                    return x
+
+
+            def one(net: "nn.Module", path):
+                torch.save(net, path)
+
+
+            def two(net: Optional[Net], path):
+                if net is not None:
+                    torch.save(net, path)
+
+
+            def three(path, net: nn.Module | None = None):
+                if net is None:
+                    net = Net()
+                torch.save(net, path)
+
+
+            def four(path, net: "Union[Net, nn.Linear, None]" = None):
+                net = Net() if net is None else net
+                torch.save(net, path)
+            """,
+            why="quoted annotations and unions, with a default that is made in the function",
+            lines=(15, 20, 26, 31),
+        ),
     )
     valid = (
         Example(
@@ -578,6 +616,28 @@ class SaveWholeModule(Rule):
             """,
             why="another function, an output, a weight",
         ),
+        Example(
+            """
+            from typing import Union
+
+            import torch
+            from torch import nn
+
+
+            def one(net: Union[nn.Module, dict], path):
+                torch.save(net, path)
+
+
+            def two(net: "nn.Module | dict", path):
+                torch.save(net, path)
+
+
+            def three(net: nn.Module, path):
+                net = net.state_dict()
+                torch.save(net, path)
+            """,
+            why="annotations that admit a state, and a parameter that becomes one",
+        ),
     )
 
     def may_find(self, outline: Outline) -> bool:
@@ -739,6 +799,24 @@ class _Given:
             return (id(call.scope.owner(value.value)), value.value) in self._variables
         return (id(call.scope.parent), dotted(value) or "") in self._attributes
 
+    def _stays_module(self, name: str, scope: Scope) -> bool:
+        """Tell whether a parameter is bound to nothing but modules besides what is given."""
+        given, *others = scope.bindings.get(name, [None])
+        return given is None and all(
+            other is not None and not isinstance(other, str) and self._makes(other, name, scope) for other in others
+        )
+
+    def _makes(self, value: cst.BaseExpression, name: str, scope: Scope) -> bool:
+        """Tell whether an expression gives a new module, or what a name stands for already."""
+        import libcst as cst
+
+        if isinstance(value, cst.IfExp):
+            return self._makes(value.body, name, scope) and self._makes(value.orelse, name, scope)
+        if isinstance(value, cst.BooleanOperation):
+            return self._makes(value.left, name, scope) and self._makes(value.right, name, scope)
+        itself = isinstance(value, cst.Name) and value.value == name
+        return itself or self._modules.makes(value, scope)
+
     def _read(self, function: cst.FunctionDef) -> None:
         import libcst as cst
 
@@ -756,7 +834,7 @@ class _Given:
                 if param.annotation is not None
                 else optimized and _NAMED_SO.search(param.name.value)
             )
-            and scope.bindings.get(param.name.value) == [None]
+            and self._stays_module(param.name.value, scope)
         }
         if function.returns is not None and self._modules.is_type(function.returns.annotation, scope):
             found |= {value.value for value in returned(function) if isinstance(value, cst.Name)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import libcst as cst
 
@@ -78,6 +79,7 @@ class SaveWrappedModule(Rule):
             "_orig_mod",
         }
     )
+    follows = True
     invalid = (
         Example(
             """
@@ -302,6 +304,51 @@ class SaveWrappedModule(Rule):
                 torch.save(model.module.state_dict(), path)
             """,
         ),
+        Example(
+            """
+            import torch
+            from torch import nn, optim
+            from torch.nn.parallel import DistributedDataParallel as DDP
+
+            from networks import Net, step
+
+
+            def wrap(model):
+                return DDP(model).cuda()
+
+
+            def setup(rank):
+                model: nn.Module = DDP(Net().to(rank), device_ids=[rank])
+                optimizer = optim.SGD(model.parameters(), lr=0.1)
+                return model, optimizer
+
+
+            def save(model, path):
+                torch.save(model.state_dict(), path)
+
+
+            class Trainer:
+                def __init__(self, net, path):
+                    self.net, self.path = net, path
+
+                def keep(self):
+                    torch.save(self.net.state_dict(), self.path)
+
+
+            def main(rank):
+                model, optimizer = setup(rank)
+                step(model, optimizer)
+                torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "last.pt")
+
+
+            net, first = wrap(Net()), nn.DataParallel(Net())
+            save(net, "net.pt")
+            torch.save(net.state_dict(), "again.pt")
+            Trainer(first, "first.pt").keep()
+            """,
+            why="helpers of the file wrap it, alone or among others, or are given it",
+            lines=(19, 27, 33, 38),
+        ),
     )
     valid = (
         Example(
@@ -427,6 +474,49 @@ class SaveWrappedModule(Rule):
             """,
             why="a parameter that is unwrapped, and one that is given the module inside",
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def inside(model):
+                if isinstance(model, nn.DataParallel):
+                    return model.module
+                return model
+
+
+            def inner(model):
+                return model.module if hasattr(model, "module") else model
+
+
+            def save(model, path):
+                model = inner(model)
+                torch.save(model.state_dict(), path)
+
+
+            class Parallel:
+                def __init__(self, net):
+                    self.net = nn.DataParallel(net)
+
+
+            class Single:
+                def __init__(self, net):
+                    self.net = net
+
+                def keep(self, path):
+                    torch.save(self.net.state_dict(), path)
+
+
+            net = nn.DataParallel(Net())
+            save(net, "net.pt")
+            bare = inside(net)
+            torch.save(bare.state_dict(), "bare.pt")
+            """,
+            why="helpers of the file unwrap it, and an attribute of another class",
+        ),
     )
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -471,76 +561,87 @@ class _Wrap(NamedTuple):
 
 
 class _Bound(NamedTuple):
-    """One assignment: when in the source, of what, whether under a condition, and where."""
+    """One binding of a name, an attribute or a parameter.
+
+    Attributes:
+        order: When in the source it is bound.
+        value: To what.
+        always: Whether under no condition.
+        scope: Where the value stands.
+        at: When in the source that is read.
+        part: Which element of the value it is bound to; None for all of it.
+    """
 
     order: int
     value: cst.BaseExpression
     always: bool
     scope: Scope
+    at: int
+    part: int | None = None
 
 
 class _Wrapped:
-    """What the names and attributes of one file are bound to, in the order of the source."""
+    """What the names, attributes and parameters of one file are bound to, in the order of the source."""
 
     def __init__(self, context: Context) -> None:
         import libcst as cst
 
-        from lint_rules.evidence import own
         from lint_rules.tree import walk
 
         self._names = context.names
         self._order = {node: number for number, node in enumerate(walk(context.tree))}
         self._bound: dict[tuple[int, str], list[_Bound]] = {}
         self._unwrapped: set[tuple[int, str]] = set()
-        self._functions: dict[int, cst.FunctionDef] = {}
-        self._calls: dict[str, list[tuple[cst.Call, Scope]]] = {}
-        functions = (node for node in self._order if isinstance(node, cst.FunctionDef))
+        self._following: set[cst.CSTNode] = set()
+        defined = [node for node in self._order if isinstance(node, (cst.FunctionDef, cst.ClassDef))]
+        self._classes = {context.names.scope(node): node for node in defined if isinstance(node, cst.ClassDef)}
+        self._defined = {node.name.value: node for node in defined}
+        for name in [name for name, times in Counter(node.name.value for node in defined).items() if times > 1]:
+            del self._defined[name]
+        functions = (node for node in defined if isinstance(node, cst.FunctionDef))
         bodies: list[cst.FunctionDef | cst.Module] = [context.tree, *functions]
         for body in bodies:
             scope = context.names.scope(body)
             self._read(body, scope, always=True)
-            self._unwrapped |= {(id(scope) if "." not in name else 0, name) for name in _unwrapped(body)}
-            if isinstance(body, cst.FunctionDef):
-                self._functions[id(scope)] = body
-            for node in own(body.body if isinstance(body, cst.FunctionDef) else body):
-                if isinstance(node, cst.Call):
-                    self._calls.setdefault(_spelled(node.func).removeprefix("self."), []).append((node, scope))
+            self._unwrapped |= {self._key(name, scope) for name in _unwrapped(body)}
+        for call, scope in context.names.calls:
+            self._pass(call, scope)
 
     def binding(self, receiver: str, call: cst.Call, scope: Scope) -> _Wrap | None:
         """Find the wrapper that a name or attribute is bound to where its state is taken."""
-        if not receiver or (id(scope) if "." not in receiver else 0, receiver) in self._unwrapped:
+        if not receiver or self._key(receiver, scope) in self._unwrapped:
             return None
-        return self._bound_at(receiver, call, scope) or self._given(receiver, scope)
+        return self._bound_to(receiver, self._order[call], scope)
 
-    def _bound_at(self, name: str, call: cst.Call, scope: Scope) -> _Wrap | None:
-        elsewhere = "." in name or scope.owner(name) is not scope
-        return self._bound_to(name, None if elsewhere else self._order[call], scope)
+    def _key(self, name: str, scope: Scope) -> tuple[int, str]:
+        """Tell names of different scopes apart, and attributes of `self` of classes that are not related."""
+        from lint_rules.names import Place
 
-    def _given(self, name: str, scope: Scope) -> _Wrap | None:
-        """Find the wrapper that a call in this file passes for a parameter that is bound to nothing else."""
-        function = self._functions.get(id(scope))
-        if function is None or (id(scope), name) in self._bound:
-            return None
-        in_order = [each.name.value for each in function.params.params if each.name.value != "self"]
-        for call, caller in self._calls.get(function.name.value, []):
-            for number, arg in enumerate(call.args):
-                parameter = arg.keyword.value if arg.keyword else "".join(in_order[number : number + 1])
-                wrap = self._bound_at(_spelled(arg.value), call, caller) if parameter == name else None
-                if wrap is not None:
-                    return _Wrap(wrap.holder, always=False)
-        return None
+        home: Scope | None = scope
+        if "." not in name:
+            return id(scope.owner(name)), name
+        while home is not None and home.place is not Place.CLASS:
+            home = home.parent
+        if home is None or not name.startswith("self."):
+            return 0, name
+        seen = set()
+        while home not in seen:
+            seen.add(home)
+            bases = (self._defined.get(_spelled(base.value)) for base in self._classes[home].bases)
+            base = next((base for base in bases if base in self._classes.values()), None)
+            home = self._names.scope(base) if base is not None else home
+        return id(home), name
 
-    def _bound_to(self, receiver: str, before: int | None, scope: Scope) -> _Wrap | None:
-        """Find the last wrapper that a name is bound to, at all or before a place in the source."""
-        owner = scope.owner(receiver) if "." not in receiver else None
-        found = self._bound.get((id(owner), receiver), [])
-        if before is not None:
-            found = [each for each in found if each.order < before]
+    def _bound_to(self, name: str, at: int, scope: Scope) -> _Wrap | None:
+        """Find the last wrapper that a name is bound to before a place in the source, or at all in other scopes."""
+        found = self._bound.get(self._key(name, scope), [])
+        if "." not in name and scope.owner(name) is scope:
+            found = [each for each in found if each.order < at]
         for each in sorted(found, key=lambda bound: bound.order, reverse=True):
-            wrap = self._wrap(each)
+            wrap = self._wrap(each.value, each.at, each.scope, each.part)
             if wrap is not None:
-                return wrap
-            if (each.always and not self._keeps(each.value, receiver)) or _is_inside(each.value):
+                return _Wrap(wrap.holder, wrap.always and each.always)
+            if (each.always and not self._keeps(each.value, name)) or _is_inside(each.value):
                 return None
         return None
 
@@ -553,38 +654,93 @@ class _Wrapped:
         for node in children(body):
             if isinstance(node, cst.Assign):
                 for target in node.targets:
-                    name = _spelled(target.target)
-                    key = (id(scope.owner(name)) if "." not in name else id(None), name)
-                    self._bound.setdefault(key, []).append(_Bound(self._order[node], node.value, always, scope))
+                    self._assign(target.target, node.value, node, scope, always=always)
+            elif isinstance(node, cst.AnnAssign) and node.value is not None:
+                self._assign(node.target, node.value, node, scope, always=always)
             elif isinstance(node, (cst.If, cst.Else, cst.Try, cst.TryStar, cst.Match)):
                 self._read(node, scope, always=always and isinstance(node, cst.If) and _is_main(node))
             elif not isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.BaseExpression)):
                 self._read(node, scope, always=always)
 
-    def _wrap(self, bound: _Bound) -> _Wrap | None:
+    def _assign(
+        self, target: cst.CSTNode, value: cst.BaseExpression, node: cst.CSTNode, scope: Scope, *, always: bool
+    ) -> None:
         import libcst as cst
 
-        value = bound.value
-        if isinstance(value, cst.Name):
-            wrap = self._bound_to(value.value, bound.order, bound.scope)
-            return wrap and _Wrap(wrap.holder, wrap.always and bound.always)
-        if isinstance(value, cst.IfExp):
-            sides = (self._holder(value.body, bound.scope), self._holder(value.orelse, bound.scope))
-            holder, always = sides[0] or sides[1], all(sides)
-        else:
-            holder, always = self._holder(value, bound.scope), True
-        return _Wrap(holder, always and bound.always) if holder else None
+        order = self._order[node]
+        targets = target.elements if isinstance(target, (cst.Tuple, cst.List)) else ()
+        values = value.elements if isinstance(value, (cst.Tuple, cst.List)) else ()
+        if len(targets) == len(values) > 0:
+            for one, other in zip(targets, values, strict=True):
+                self._assign(one.value, other.value, node, scope, always=always)
+            return
+        for part, element in enumerate(targets):
+            name = _spelled(element.value)
+            self._bound.setdefault(self._key(name, scope), []).append(_Bound(order, value, always, scope, order, part))
+        if name := _spelled(target):
+            self._bound.setdefault(self._key(name, scope), []).append(_Bound(order, value, always, scope, order))
 
-    def _holder(self, value: cst.BaseExpression, scope: Scope) -> str:
-        """Name the attribute that holds the module in what an expression makes; empty if it makes no wrapper."""
+    def _pass(self, call: cst.Call, scope: Scope) -> None:
+        """Bind the parameters of a function of the file to what one call gives it."""
         import libcst as cst
 
+        function = self._function(call.func)
+        if isinstance(function, cst.ClassDef):
+            methods = (node for node in function.body.body if isinstance(node, cst.FunctionDef))
+            function = next((node for node in methods if node.name.value == "__init__"), None)
+        if function is None:
+            return
+        inner = self._names.scope(function)
+        params = [param.name.value for param in (*function.params.params, *function.params.kwonly_params)]
+        places = iter(params[params[:1] == ["self"] :])
+        for arg in call.args:
+            name = arg.keyword.value if arg.keyword else next(places, "")
+            if name in params and not arg.star:
+                bound = _Bound(self._order[function], arg.value, always=False, scope=scope, at=self._order[call])
+                self._bound.setdefault((id(inner), name), []).append(bound)
+
+    def _function(self, node: cst.BaseExpression) -> cst.FunctionDef | cst.ClassDef | None:
+        """Find the function, method or class of the file that is called."""
+        spelled = _spelled(node).removeprefix("self.")
+        return self._defined.get(spelled)
+
+    def _wrap(self, value: cst.BaseExpression, at: int, scope: Scope, part: int | None) -> _Wrap | None:
+        """Find the wrapper that an expression gives."""
+        import libcst as cst
+
+        from lint_rules.evidence import returned
         from lint_rules.tree import method_of
 
         while isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and method_of(value) in _KEEPS:
             value = value.func.value
-        name = (self._names.resolve(value.func, scope) if isinstance(value, cst.Call) else None) or ""
-        return "module" if _PARALLEL.match(name) else "_orig_mod" if name == _COMPILE else ""
+        if isinstance(value, cst.Tuple) and part is not None and part < len(value.elements):
+            return self._wrap(value.elements[part].value, at, scope, None)
+        if isinstance(value, cst.IfExp):
+            return self._either((value.body, value.orelse), at, scope, part)
+        if isinstance(value, (cst.Name, cst.Attribute)):
+            return self._bound_to(_spelled(value), at, scope)
+        if not isinstance(value, cst.Call):
+            return None
+        name = self._names.resolve(value.func, scope) or ""
+        if holder := "module" if _PARALLEL.match(name) else "_orig_mod" if name == _COMPILE else "":
+            return _Wrap(holder, always=True) if part is None else None
+        function = self._function(value.func)
+        if not isinstance(function, cst.FunctionDef) or function in self._following:
+            return None
+        self._following.add(function)
+        inner = self._names.scope(function)
+        given = [each for each in returned(function) if each is not None]
+        wrap = self._either(given, len(self._order), inner, part)
+        self._following.discard(function)
+        return wrap
+
+    def _either(self, values: Sequence[cst.BaseExpression], at: int, scope: Scope, part: int | None) -> _Wrap | None:
+        """Find the wrapper that one of several expressions gives; none where another one is the module in it."""
+        wraps = [self._wrap(each, at, scope, part) for each in values]
+        found = [wrap for wrap in wraps if wrap is not None]
+        if not found or any(map(_is_inside, values)):
+            return None
+        return _Wrap(found[0].holder, len(found) == len(wraps) and all(wrap.always for wrap in found))
 
     @staticmethod
     def _keeps(value: cst.BaseExpression, receiver: str) -> bool:

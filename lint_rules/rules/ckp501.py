@@ -40,11 +40,11 @@ _WEIGHTS = frozenset({"parameters", "buffers", "values"})
 _NAMED_WEIGHTS = frozenset({"named_parameters", "named_buffers", "items"})
 
 _MOVED = re.compile(rb"\.(?:to|cuda|cpu)\(")
-_ALONE = re.compile(rb"[\"\s]*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
+_ALONE = re.compile(rb"[\"\s(]*(?:[\w.]+\.(?:to|cuda|cpu)\([^()\n]*\), *)*([A-Za-z_][\w.]*)(\[[^\]\n]*\])?$")
 #: A line that the next one continues, and the rest of a line that ends with the call or inside its arguments.
 _OPEN = re.compile(rb"(?:[(\[{,=+\-*/|&<>\\]|\b(?:and|or|not|in|is|if|else|return))[ \t]*(?:\\n\",)?\r?\n$")
 _LAST = re.compile(
-    rb"(?:[^\n()]|\((?:[^\n()]|\([^\n()]*\))*\))*(?:\)[ \t]*(?:[#;][^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)"
+    rb"(?:[^\n()]|\((?:[^\n()]|\([^\n()]*\))*\))*(?:\)[ \t]*(?:[#;,][^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)"
 )
 #: What stands behind a name that is a tensor, ...
 _EVIDENT = re.compile(
@@ -52,6 +52,7 @@ _EVIDENT = re.compile(
     rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
     rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)[\w.]+\(|Tensor\(|Parameter\(|_sequence\()"
     rb"|\s*=[^=\n]*\.(?:generate|encode|" + _SHOWS.encode() + rb")\("
+    rb"|\s*=(?!=)[^\n]*\b(?:" + "|".join(sorted(_TENSOR_KEYS)).encode() + rb")\b"
 )
 #: ... on both sides of it, ...
 _TESTED = {
@@ -63,7 +64,7 @@ _TESTED = {
 }
 #: ... or on those of what a loop unpacks.
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
-_TAKEN_APART = re.compile(rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?\s*\)?\s*=\s*\w+\b(?![.(\[])")
+_TAKEN_APART = re.compile(rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*\w+\b(?![.(\[])")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
 #: Where a cell of a script begins; a notebook's cell whose lines stand in one string.
 _CELL = re.compile(r"^# ?%%", re.MULTILINE)
@@ -352,6 +353,24 @@ class DiscardedTensorTo(Rule):
             import torch
 
 
+            def move(images: torch.Tensor, labels: "torch.Tensor | None", device):
+                images.to(device), labels.to(device)
+            """,
+            why="two in a tuple that nobody takes",
+            lines=(5, 5),
+            fixed="""
+            import torch
+
+
+            def move(images: torch.Tensor, labels: "torch.Tensor | None", device):
+                images.to(device), labels.to(device)
+            """,
+        ),
+        Example(
+            """
+            import torch
+
+
             def widen(model):
                 for name, weight in model.named_parameters():
                     if "norm" in name:
@@ -447,6 +466,30 @@ class DiscardedTensorTo(Rule):
             """,
             why="an entry of a state, a table of the module, sentences as tensors, and inside a cell of a script",
             lines=(8, 10, 12, 14, 16, 21),
+        ),
+        Example(
+            """
+            import torch
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained("gpt2")
+            ids = tokenizer("text", return_tensors="pt").input_ids
+            ids.to("cuda")
+            """,
+            why="what a tokenizer gives under its own name, kept under another",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def move(encoding):
+                mask = encoding["attention_mask"]
+                mask.cuda()
+            """,
+            why="an entry of an encoding",
+            lines=(6,),
         ),
     )
     valid = (
@@ -601,7 +644,8 @@ class DiscardedTensorTo(Rule):
 
     def may_find(self, outline: Outline) -> bool:
         """Tell whether a move is a statement of its own, of something that may be a tensor."""
-        moves = (call for method in _MOVES for call in outline.methods(method) if call in outline.alone)
+        alone = outline.alone.union(*(each.elts for each in outline.alone if isinstance(each, ast.Tuple)))
+        moves = (call for method in _MOVES for call in outline.methods(method) if call in alone)
         return any(_may_be_tensor(cast("ast.Attribute", call.func).value, outline) for call in moves)
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -629,7 +673,7 @@ class DiscardedTensorTo(Rule):
                         call,
                         "the tensor stays where it is, for `to()`, `cuda()` and `cpu()` give a new one; "
                         "assign the result",
-                        _fix(call, target, block, context),
+                        _fix(call, target, block, context) if block.is_statement(call) else None,
                     )
 
 
@@ -713,14 +757,24 @@ class _Block:
         self._parameters = body.params if isinstance(body, cst.FunctionDef) else None
 
     def moves(self) -> Iterator[tuple[cst.Call, cst.BaseExpression]]:
-        """Yield the statements that move something, and what they move."""
+        """Yield the calls that move something and give it to nobody, and what they move."""
         import libcst as cst
 
         for node in self._nodes:
-            if isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
-                function = node.value.func
-                if isinstance(function, cst.Attribute) and function.attr.value in _MOVES:
-                    yield node.value, function.value
+            if not isinstance(node, cst.Expr):
+                continue
+            several = node.value.elements if isinstance(node.value, cst.Tuple) else ()
+            for call in (node.value, *(each.value for each in several)):
+                if not isinstance(call, cst.Call) or not isinstance(call.func, cst.Attribute):
+                    continue
+                if call.func.attr.value in _MOVES:
+                    yield call, call.func.value
+
+    def is_statement(self, call: cst.Call) -> bool:
+        """Tell whether a call is a statement of its own."""
+        import libcst as cst
+
+        return any(isinstance(node, cst.Expr) and node.value is call for node in self._nodes)
 
     def is_tensor(self, target: cst.BaseExpression, call: cst.Call) -> bool:
         """Tell whether what is moved is a tensor for certain."""
@@ -849,6 +903,8 @@ class _Block:
             return True
         if isinstance(value, cst.Call) and names.resolve(value.func, self.scope) in _PARAMETERS:
             return True
+        if _key(value) in _TENSOR_KEYS:
+            return True
         return False if isinstance(value, (cst.Name, cst.Attribute)) else None
 
     def _is_used_as_tensor(self, name: str, bindings: Sequence[object]) -> bool:
@@ -865,19 +921,9 @@ class _Block:
         return False
 
     def _is_type(self, annotation: cst.BaseExpression) -> bool:
-        import libcst as cst
-
-        from lint_rules.tree import dotted, text_of
-
-        if isinstance(annotation, cst.SimpleString):
-            return text_of(annotation) in {"torch.Tensor", "Tensor"}
-        if isinstance(annotation, cst.BinaryOperation):
-            return all(self._is_type(side) for side in (annotation.left, annotation.right) if dotted(side) != "None")
-        if isinstance(annotation, cst.Subscript):
-            name = self._context.names.resolve(annotation.value, self.scope)
-            index = annotation.slice[0].slice
-            return name == "typing.Optional" and isinstance(index, cst.Index) and self._is_type(index.value)
-        return _TENSOR_TYPES.match(self._context.names.resolve(annotation, self.scope) or "") is not None
+        names = self._context.names
+        types = names.admitted(annotation, self.scope)
+        return bool(types) and all(_TENSOR_TYPES.match(names.resolve(each, self.scope) or "") for each in types)
 
     def goes_over(self, name: str) -> bool:
         """Tell whether a loop over weights binds a name, so that binding it again changes no weight."""
@@ -926,6 +972,18 @@ class _Block:
         if not isinstance(made, cst.Call) or any(arg.star or _collates(arg) for arg in made.args):
             return False
         return names.resolve(made.func, self.scope) == _LOADER
+
+
+def _key(value: cst.BaseExpression) -> str:
+    """Give the name under which an attribute, or an entry of a dict, is read."""
+    import libcst as cst
+
+    from lint_rules.tree import text_of
+
+    if isinstance(value, cst.Attribute):
+        return value.attr.value
+    index = value.slice[0].slice if isinstance(value, cst.Subscript) else None
+    return (text_of(index.value) or "") if isinstance(index, cst.Index) else ""
 
 
 def _batch(loop: cst.For) -> tuple[str, cst.CSTNode]:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lint_rules.knowledge import COPIERS
 from lint_rules.outline import is_dotted, last_name, nodes
 from lint_rules.prefilter import is_followed, may_be_notebook, places
 from lint_rules.rule import Example, Finding, Fix, Rule
@@ -27,9 +28,10 @@ _LAYER = rb"(?:torch\.)?(?:nn\.)?[A-Z]\w*"
 _WRITTEN = re.compile(
     rb"= *(?:"
     rb"(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
-    rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?(" + _LAYER + rb")\("
+    rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?(?:(?:copy\.)?deepcopy\()?(" + _LAYER + rb")\("
     rb"|(" + _LAYER + rb")(?=\([^\n]*\), *" + _LAYER + rb"\()"
-    rb"|\[\s*([a-z_]\w*)\()"
+    rb"|\[\s*([a-z_]\w*)\("
+    rb"|\[\s*(?:copy\.)?deepcopy\(([a-z_]\w*)\))"
 )
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
 _STORED = re.compile(rb"\] = (" + _LAYER + rb")\(")
@@ -474,6 +476,24 @@ class UnregisteredSubmodules(Rule):
                     self.norms = nn.ModuleList([nn.LayerNorm(8)] * count)
                     self.layers = nn.ModuleList([nn.Linear(8, 8)] + [nn.Linear(8, 8) for _ in range(count)])
             """,
+        ),
+        Example(
+            """
+            import copy
+            from copy import deepcopy
+
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, depth):
+                    super().__init__()
+                    layer = nn.Linear(2, 2)
+                    self.copies = [copy.deepcopy(layer) for _ in range(depth)]
+                    self.more = [deepcopy(nn.Linear(2, 2)) for _ in range(depth)]
+            """,
+            why="copies",
+            lines=(11, 12),
         ),
     )
     valid = (
@@ -1126,6 +1146,10 @@ class _Method:
             if local is None or node.value in self._registered or local.given:
                 return False
             return bool(local.values) and all(self._is_layer(value) for value in local.values)
+        if isinstance(node, cst.Call) and node.args and self._names.resolve(node.func, self._scope) in COPIERS:
+            copied = node.args[0].value
+            made = self._locals.get(copied.value) if isinstance(copied, cst.Name) else None
+            return all(map(self._is_layer, made.values)) if made and made.values else self._is_layer(copied)
         return self._is_layer(node)
 
     def _is_layer(self, value: cst.BaseExpression) -> bool:

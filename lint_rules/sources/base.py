@@ -51,11 +51,13 @@ class Piece:
         number: What findings name it by: the cell of a notebook, the block of a document, 0 for a Python file.
         text: Plain Python with line feeds; what only notebooks understand is replaced, line by line.
         alone: Whether it is a script of its own, and no part of the one that the others make.
+        shown: Lines of statements whose value the reader sees.
     """
 
     number: int
     text: str
     alone: bool = False
+    shown: frozenset[int] = frozenset()
 
 
 class Source(ABC):

@@ -7,7 +7,7 @@ What is found may still be no Python; only a parser can tell.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,15 +43,17 @@ class Line:
         number: Its line in the document, from 0.
         prefix: What stands before the code: indentation, quotation marks, a prompt.
         code: The rest.
+        printed: Whether the document shows what the statement that begins here has printed, or its value.
     """
 
     number: int
     prefix: str
     code: str
+    printed: bool = False
 
     def cut(self, width: int) -> Line:
         """Give the line with some more of it taken for prefix."""
-        return Line(self.number, self.prefix + self.code[:width], self.code[width:])
+        return replace(self, prefix=self.prefix + self.code[:width], code=self.code[width:])
 
 
 def markdown(lines: Sequence[str]) -> Iterator[list[Line]]:
@@ -167,12 +169,15 @@ def _finished(blocks: Iterator[list[Line]]) -> Iterator[list[Line]]:
 def _typed(block: list[Line]) -> list[Line]:
     """Keep the lines of a doctest session that were typed, and drop what was printed; nothing if it is no session."""
     typed: list[Line] = []
-    previous = -1
+    previous, start = -1, 0
     for index, line in enumerate(block):
         prompt = _PROMPT.match(line.code)
         if prompt and (prompt["kind"] == ">>>" or (typed and previous == index - 1)):
+            start = len(typed) if prompt["kind"] == ">>>" else start
             typed.append(line.cut(prompt.end()))
             previous = index
+        elif typed and previous == index - 1 and line.code.strip():
+            typed[start] = replace(typed[start], printed=True)
     return typed
 
 

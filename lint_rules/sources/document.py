@@ -27,7 +27,7 @@ class Document(Source):
     def __init__(self, data: bytes) -> None:
         self._decoded = decode(data, declares=False)
         self._blocks = tuple(self._find(self._decoded.text.split("\n")))
-        pieces = (Piece(at, "".join(f"{line.code}\n" for line in block)) for at, block in enumerate(self._blocks))
+        pieces = (_piece(at, block) for at, block in enumerate(self._blocks))
         self.pieces = tuple(piece for piece in pieces if syntax_error(piece.text) is None)
 
     @staticmethod
@@ -85,6 +85,11 @@ class TextSource(Document):
     def _find(lines: Sequence[str]) -> Iterator[list[Line]]:
         is_rest = any(line.lstrip().startswith(".. ") and "::" in line for line in lines)
         return blocks.rest(lines) if is_rest else blocks.markdown(lines)
+
+
+def _piece(at: int, block: Sequence[Line]) -> Piece:
+    shown = frozenset(number for number, line in enumerate(block, 1) if line.printed)
+    return Piece(at, "".join(f"{line.code}\n" for line in block), shown=shown)
 
 
 def _moved(edit: Edit, block: Sequence[Line]) -> Edit:

@@ -24,7 +24,9 @@ _WRITTEN = re.compile(r"\s*%%(?:writefile|file)\s[^\n]*\.py\s*(?:\n|$)")
 
 #: Line magics whose argument is Python that runs in the notebook, with their options.
 _PYTHON_LINE = re.compile(r"(?P<magic>%(?:time|timeit|prun|memit)\s+(?:-\w+\s+(?:\d+\s+)?)*)(?P<code>\S.*)")
-_MAGIC = re.compile(r"\s*(?:[%!?]|[\w.\[\]]+\?{1,2}\s*$)")
+#: What is a magic without its sign, too.
+_COMMANDS = r"(?:cat|cd|conda|cp|ls|mkdir|mv|pip|rm|rmdir)\s"
+_MAGIC = re.compile(rf"\s*(?:[%!?]|[\w.\[\]]+\?{{1,2}}\s*$|{_COMMANDS})")
 _ASSIGNED = re.compile(r"(?P<target>\s*[\w., ]+=\s*)[%!].*")
 
 #: Halves of characters, which JSON can escape and no text can hold; what stands in their place is as long.

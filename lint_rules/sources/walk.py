@@ -89,7 +89,9 @@ class Walk:
             except OSError as error:
                 self.problems.append(Problem(path, f"cannot be read ({error.strerror})"))
                 continue
-            settings = self._resolver.settings(absolute if is_folder else absolute.parent)
+            folder = absolute if is_folder else absolute.parent
+            self._resolver.start(folder)
+            settings = self._resolver.settings(folder)
             if settings.force_exclude and is_excluded(absolute, settings, folder=is_folder):
                 continue
             if is_folder:

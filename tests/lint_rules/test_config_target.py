@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lint_rules.config import Resolver
+from lint_rules.sources import Walk
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,25 @@ def test_requirements_of_a_folder_that_is_no_project_say_nothing(tmp_path):
     (tmp_path / "requirements.txt").write_text("torch>=2.6\n")
 
     assert Resolver().complete(tmp_path).target_torch is None
+
+
+def test_requirements_of_a_folder_that_the_user_names_count_where_nothing_is_a_project(tmp_path, monkeypatch):
+    folder, project = tmp_path / "scripts", tmp_path / "project"
+    for each in (folder, project / "examples"):
+        each.mkdir(parents=True)
+        (each / "requirements.txt").write_text("torch>=2.6\n")
+        (each / "load.py").write_text("import torch\n")
+    (project / "setup.py").touch()
+    named, below, inside = Resolver(), Resolver(), Resolver()
+    list(Walk(named).files([str(folder)]))
+    list(Walk(below).files([str(tmp_path)]))
+    list(Walk(inside).files([str(project / "examples" / "load.py")]))
+    monkeypatch.chdir(folder)
+
+    assert named.complete(folder).target_torch == (2, 6)
+    assert Resolver().complete(folder).target_torch == (2, 6)
+    assert below.complete(folder).target_torch is None
+    assert inside.complete(project / "examples").target_torch is None
 
 
 def test_the_nearest_statement_counts_up_to_the_projects_own_folder(tmp_path):

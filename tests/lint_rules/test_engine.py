@@ -89,6 +89,8 @@ def test_a_value_that_ends_a_cell_is_shown() -> None:
     rules = (registry.rule("CKP103"),)
     assert [each.cell for each in engine.lint_cells(cells, "a.ipynb", rules, Settings())] == [1, 2]
     assert [each.cell for each in engine.lint_cells(cells, "a.md", rules, Settings())] == [0, 1, 2]
+    seen = {0: frozenset({1})}
+    assert [each.cell for each in engine.lint_cells(cells, "a.md", rules, Settings(), shown_in=seen)] == [1, 2]
 
 
 def test_top_level_await_is_python_in_a_cell() -> None:

@@ -116,6 +116,7 @@ class TestNotebooks:
             ("%%time\nf()", '""\nf()'),
             ("%%capture out\nf()", '""\nf()'),
             ("torch.load?\nx = 1", "pass\nx = 1"),
+            ("pip install torch\nls -lh *.pt\nx = 1", "pass\npass\nx = 1"),
             ("?torch.load\nx = 1", "pass\nx = 1"),
             ("!echo it's (\nx = 1", "pass\nx = 1"),
             ("x = (a\n  % b)", "x = (a\n  % b)"),
@@ -491,6 +492,11 @@ class TestDocuments:
         read = source("x.md", ">>> x = 1\n[0, 1,\n... and 7 more\n>>> y = 2\n... \n")
 
         assert [piece.text for piece in read.pieces] == ["x = 1\ny = 2\n\n"]
+
+    def test_a_session_says_what_the_reader_sees(self):
+        read = source("x.md", ">>> f(\n...   1)\n'shown'\n>>> g()\n>>> h()\n<shown>\n\n>>> f()\n")
+
+        assert [piece.shown for piece in read.pieces] == [frozenset({1, 4}), frozenset()]
 
     def test_a_document_may_leave_out_what_goes_without_saying(self):
         assert "import torch\n" in source("x.md", "").prelude
