@@ -104,7 +104,7 @@ class Misfit:
         rows = list(self._rows())
         shown = rows[:_ROWS]
         for at, one in enumerate(shown):
-            yield Finding(*one[:3], self._hint(len(rows), agrees=agrees) if at == 0 else one[3], *one[4:])
+            yield Finding(*one[:3], self._hint(len(rows), one[3], agrees=agrees) if at == 0 else one[3], *one[4:])
 
     def _rows(self) -> Iterator[tuple[str, str, str, str, str, str]]:
         back = {new: old for old, new in self._renamed.items()}
@@ -157,12 +157,11 @@ class Misfit:
 
     def _left_over(self, name: str) -> tuple[str, str, str, str, str, str]:
         value = self._state.get(name)
-        actual = "absent"
+        actual, hint = "absent", f"drop or move it in a load hook: state_dict.pop(prefix + {name!r}, None)"
         if name in self._renamed:
-            what, actual = (
-                f"nothing has this name today; {self._renamed[name]!r} has probably come of it",
-                repr(self._renamed[name]),
-            )
+            now = repr(self._renamed[name])
+            what, actual = f"nothing has this name today; {now} has probably come of it", now
+            hint = f"rename it in a load hook: {name!r} is {now} now"
         elif name in nonpersistent(self._call.build()):
             what, actual = "today's code does not save this buffer: persistent=False", "not persistent"
         else:
@@ -171,16 +170,16 @@ class Misfit:
             "key-mismatch",
             name,
             what,
-            f"drop or move it in a load hook: state_dict.pop(prefix + {name!r}, None)",
+            hint,
             describe(value) if isinstance(value, torch.Tensor) else "an entry",
             actual,
         )
 
-    def _hint(self, count: int, *, agrees: bool | None) -> str:
-        code = self.migration.code() if not self.migration.is_empty and self.migrated is not None else ""
+    def _hint(self, count: int, own: str, *, agrees: bool | None) -> str:
+        """Give the hook, or the first finding's own hint where there is none that keeps anything."""
         more = f"{count - _ROWS} more entries are not shown\n" if count > _ROWS else ""
-        if not code:
-            return f"{more}add a load hook: self.register_load_state_dict_pre_hook(...), or allow what may be missing"
+        if self.migrated is None or (self.migration.only_drops and not self.works):
+            return f"{more}{own}"
         if self.works:
             outputs = {
                 True: ", and the outputs are the old ones",
@@ -189,6 +188,6 @@ class Misfit:
             }
             result = f"with this hook the checkpoint loads{outputs[agrees]}"
         else:
-            rest = sorted({*self.migrated.missing, *self.migrated.misshapen}) if self.migrated else []
+            rest = sorted({*self.migrated.missing, *self.migrated.misshapen})
             result = f"this hook migrates all but {', '.join(map(repr, rest[:4]))}"
-        return f"{more}{result}:\n{code}"
+        return f"{more}{result}:\n{self.migration.code()}"

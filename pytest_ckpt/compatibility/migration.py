@@ -24,6 +24,7 @@ class Migration:
         reshaped: Of today's names in `renamed`, those whose shape differs by ones, with today's shape.
         defaults: Today's entries without an old one whose value is the same in every new module.
         dropped: Old entries that nobody has a use for.
+        misshapen: Of those, the ones that today's module has in another shape.
         sign: Today's entry that no old checkpoint has, by which the hook tells a checkpoint of today.
         old_names: All names of the old checkpoint.
     """
@@ -32,6 +33,7 @@ class Migration:
     reshaped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     defaults: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()
     sign: str = ""
     old_names: tuple[str, ...] = ()
 
@@ -39,6 +41,11 @@ class Migration:
     def is_empty(self) -> bool:
         """Whether there is nothing to migrate."""
         return not (self.renamed or self.defaults or self.dropped)
+
+    @property
+    def only_drops(self) -> bool:
+        """Whether all that it does is to drop entries whose shape is another today, so that it migrates nothing."""
+        return not (self.renamed or self.defaults) and self.dropped == self.misshapen
 
     def code(self) -> str:
         """Write the hook and the line that registers it, as Python source."""
@@ -64,7 +71,8 @@ class Migration:
         for name in self.defaults:
             yield f'{_INDENT}state_dict[prefix + "{name}"] = module.state_dict()["{name}"]  # what a new module holds'
         for name in self.dropped:
-            yield f'{_INDENT}state_dict.pop(prefix + "{name}", None)  # nothing in the module has this name'
+            why = "it has another shape today" if name in self.misshapen else "nothing in the module has this name"
+            yield f'{_INDENT}state_dict.pop(prefix + "{name}", None)  # {why}'
         yield ""
         yield "# at the end of __init__:"
         yield "self.register_load_state_dict_pre_hook(_migrate)"
@@ -115,11 +123,13 @@ def suggest(  # noqa: PLR0913, PLR0917 -- both sides and what is known of them
         if new[name].shape != old[key].shape and shape_key(new[name]) == shape_key(old[key])
     }
     left = [name for name in missing if name not in targets]
+    dropped = tuple(name for name in unexpected if name not in renamed)
     return Migration(
         renamed,
         reshaped,
         tuple(name for name in left if name in constant),
-        tuple(name for name in unexpected if name not in renamed),
+        dropped,
+        tuple(name for name in dropped if name in new),
         next((name for name in new if name not in old), ""),
         tuple(old),
     )

@@ -231,6 +231,29 @@ def test_what_no_hook_can_know_is_said(saved):
     assert rows["head.weight"].expected == "'fc.weight'"
 
 
+def test_a_hook_that_would_keep_nothing_is_not_proposed():
+    report = check_compatibility(lambda: nn.Linear(8, 4), nn.Linear(8, 3).state_dict())
+
+    assert [one.hint for one in report.findings] == [
+        f"give the old entry today's shape in a load hook: state_dict[prefix + {name!r}] = ..."
+        for name in ("weight", "bias")
+    ]
+
+
+def test_a_hook_says_of_a_head_with_more_classes_why_it_is_dropped(saved):
+    class More(Chain):
+        def __init__(self):
+            super().__init__(trunk=nn.Linear(8, 8), norm=nn.LayerNorm(8), fc=nn.Linear(8, 5))
+
+    report = check_compatibility(More, saved.state_dict())
+
+    hint = report.findings[0].hint
+    assert '"body.": "trunk.",' in hint
+    assert 'state_dict.pop(prefix + "fc.weight", None)  # it has another shape today' in hint
+    rows = {one.key: one for one in report.findings}
+    assert rows["body.weight"].hint == "rename it in a load hook: 'body.weight' is 'trunk.weight' now"
+
+
 def test_defaults_of_new_buffers_are_in_the_migration(saved):
     def today():
         module = old()
