@@ -25,6 +25,8 @@ _PARTIAL = ("functools.partial", "functools.partialmethod")
 _IMPORTERS = ("importlib.import_module", "builtins.__import__")
 _UNIONS = ("Optional", "Union")
 _REMARKS = ("Annotated", "ClassVar", "Final")  # on the type that stands first in them
+#: Functions that one may import from either of two modules.
+_ALIASES = {"torch.serialization.load": "torch.load", "torch.serialization.save": "torch.save"}
 _STAR_EXPORTS = {"torch": frozenset({"load", "save", "device", "no_grad", "tensor", "jit", "nn", "optim"})}
 
 
@@ -233,7 +235,7 @@ class Names:
         found: set[Target | None] = set()
         for value in owner.bindings.get(name, [None]):
             if isinstance(value, str):
-                found.add(Target(value))
+                found.add(Target(_ALIASES.get(value, value)))
             elif value is None:
                 found.add(None)
             elif not (isinstance(value, cst.Name) and value.value == "None"):

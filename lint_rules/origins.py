@@ -36,6 +36,7 @@ _HOLD_TEXT = _last_parts(knowledge.TEXT_COLLECTIONS) | {"environ"}
 _TESTS = _last_parts(knowledge.TEXT_TESTS)
 _METHOD_TESTS = frozenset({"endswith", "startswith", "exists", "is_file"})
 _UNIONS = frozenset({"Optional", "Union"})
+_REMARKS = frozenset({"Annotated", "ClassVar", "Final"})  # on the type that stands first in them
 #: Functions that give an element of what they are given, a collection of the same elements, or the same again.
 _ONE = _last_parts(knowledge.ONE_ELEMENT)
 _SAME = _last_parts(knowledge.SAME_ELEMENTS | knowledge.COPIERS) | {"dict", "OrderedDict", "enumerate", "zip", "map"}
@@ -93,9 +94,7 @@ class Origins:
         elif isinstance(node, (ast.NamedExpr, ast.Await, ast.Starred)):
             yield node.value, holds
         elif isinstance(node, ast.Subscript):
-            yield node.value, True
-            if not _is_key(node.slice):
-                yield node.value, holds
+            yield from self._taken_by(node, holds=holds)
         elif isinstance(node, ast.IfExp):
             yield from ((node.body, holds), (node.orelse, holds))
         elif isinstance(node, ast.BoolOp):
@@ -104,6 +103,13 @@ class Origins:
             yield from ((node.left, holds), (node.right, holds))
         elif holds:
             yield from _elements(node)
+
+    def _taken_by(self, node: ast.Subscript, *, holds: bool) -> Iterator[Asked]:
+        yield node.value, True
+        if not _is_key(node.slice):
+            yield node.value, holds
+        elif isinstance(node.slice, ast.Constant) and self._options_are_dict:
+            yield ast.Name(str(node.slice.value)), holds
 
     def _given_by(self, call: ast.Call, *, holds: bool) -> Iterator[Asked]:
         called = last_name(call.func)
@@ -125,6 +131,9 @@ class Origins:
         """Tell whether an annotation, or a tuple of types, admits nothing but strings and paths, and None."""
         if isinstance(annotation, ast.Subscript) and self._means(annotation.value, _UNIONS):
             annotation = annotation.slice
+        elif isinstance(annotation, ast.Subscript) and self._means(annotation.value, _REMARKS):
+            inside = annotation.slice
+            return self._admits_text(inside.elts[0] if isinstance(inside, ast.Tuple) else inside)
         if isinstance(annotation, ast.Constant):
             return isinstance(annotation.value, str)
         if isinstance(annotation, (ast.BinOp, ast.Tuple)):
@@ -138,6 +147,11 @@ class Origins:
         """Tell whether an expression may stand for something of one of some names, whatever module it is from."""
         known = self._outline.meanings(node) if isinstance(node, ast.expr) else ()
         return last_name(node) in names or not _last_parts(known).isdisjoint(names)
+
+    @cached_property
+    def _options_are_dict(self) -> bool:
+        """Whether the options of a command line may be read by `args["name"]`."""
+        return any(last_name(call.func) == "vars" for call in self._outline.calls)
 
     @cached_property
     def _bound(self) -> defaultdict[tuple[str, bool], list[Asked]]:
@@ -155,6 +169,10 @@ class Origins:
         for node in outline.of(ast.AnnAssign, ast.AugAssign, ast.NamedExpr):
             if node.value is not None:
                 yield node.target, node.value, _SELF
+        for node in outline.of(ast.AnnAssign):
+            yield node.target, ast.arg("", node.annotation), _SELF
+        for node in outline.of(ast.Match):
+            yield from (each for case in node.cases for each in _captured(case.pattern, node.subject, _SELF))
         for node in outline.of(ast.For, ast.AsyncFor, ast.comprehension):
             yield node.target, node.iter, _ITEM
         for node in outline.of(ast.withitem):
@@ -237,6 +255,17 @@ def _bind(found: dict[tuple[str, bool], list[Asked]], target: ast.AST, value: as
     else:
         found[name, False].append((value, of == _ITEM))
         found[name, True].append((value, True))
+
+
+def _captured(pattern: ast.pattern, subject: ast.expr, of: str) -> Iterator[tuple[ast.AST, ast.AST, str]]:
+    """Yield what a pattern binds to what it matches, or to an element of that."""
+    if isinstance(pattern, ast.MatchAs):
+        if pattern.name is not None:
+            yield ast.Name(pattern.name), subject, of
+        if pattern.pattern is not None:
+            yield from _captured(pattern.pattern, subject, of)
+    elif isinstance(pattern, ast.MatchSequence):
+        yield from (each for part in pattern.patterns for each in _captured(part, subject, _ITEM))
 
 
 def _parameters(arguments: ast.arguments) -> Iterator[tuple[ast.AST, ast.AST, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
-from lint_rules.tree import keyword, method_of, text_of
+from lint_rules.tree import dotted, keyword, method_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,11 @@ _SAME = re.compile(
     r"|mul_?|neg|normal_|pin_memory|pow|requires_grad_|repeat|round|short|sigmoid|sqrt|sum|t|tanh|to|triu|tril|type|type_as|uniform_"
     r"|unfold|zero_)$"
 )
+#: Methods that besides tensors only arrays and frames have, which cannot be moved.
+_COMPUTES = re.compile(
+    r"(abs|all|any|argmin|argsort|ceil|clamp|clip|cumprod|cumsum|exp|expand|expand_as|index_select|masked_select|matmul"
+    r"|mean|pow|prod|round|sigmoid|sqrt|sum|tanh|unfold)$"
+)
 _NUMBERS = frozenset({"item", "numel"})
 _VIEWS = frozenset({"T", "mT", "data", "grad", "real", "imag"})
 #: Calls of torch that give a tensor.
@@ -68,17 +73,19 @@ _ARITHMETIC = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide, cst.Power, cst.M
 class Tensors:
     """Tells which expressions of one scope give a tensor."""
 
-    def __init__(self, names: Names, scope: Scope, known: Callable[[str], bool]) -> None:
+    def __init__(self, names: Names, scope: Scope, known: Callable[[str], bool], *, moved: bool = False) -> None:
         """Read a scope.
 
         Args:
             names: The names of the file.
             scope: The scope that the expressions stand in.
-            known: Whether a bare name of the scope is a tensor.
+            known: Whether a name of the scope, or an attribute of `self`, is a tensor.
+            moved: Whether what is asked for is moved to a device, so that it is no array.
         """
         self._names = names
         self._scope = scope
         self._known = known
+        self._moved = moved
 
     def gives(self, node: cst.BaseExpression) -> bool:
         """Tell whether an expression gives a tensor for certain, or None besides."""
@@ -103,6 +110,8 @@ class Tensors:
             return maker is not None and _MAKERS.match(maker) is not None
         if method in ONLY_TENSORS:
             return method not in _NUMBERS
+        if self._moved and method is not None and _COMPUTES.match(method):
+            return True
         if method == "generate":
             return bool(node.args)
         if not isinstance(node.func, cst.Attribute) or method is None:
@@ -121,7 +130,9 @@ class Tensors:
     def _view(self, node: cst.Attribute) -> bool:
         if node.attr.value in {"values", "indices"} and isinstance(node.value, cst.Call):
             return _PAIRS.match(self._names.resolve(node.value.func, self._scope) or "") is not None
-        return node.attr.value in _VIEWS and self.gives(node.value)
+        spelled = dotted(node) or ""
+        own = spelled.startswith("self.") and self._known(spelled)
+        return own or (node.attr.value in _VIEWS and self.gives(node.value))
 
     def _comparison(self, node: cst.Comparison) -> bool:
         compared = [each.comparator for each in node.comparisons if isinstance(each.operator, _COMPARED)]

@@ -106,13 +106,13 @@ class Calls(Functions):
 
     def _known(self, name: str, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
         """Call something imported that the tables know; None if they do not."""
+        if name in _SHALLOW and len(arguments) == 1 and all_are(arguments[0], Kind.STATE):
+            return arguments[0]
         handler = self._FUNCTIONS.get(name)
-        if handler is not None and not (name == "copy.copy" and all_are(arguments[0], Kind.STATE)):
+        if handler is not None:
             return handler(self, node, arguments, frame)
         if name in knowledge.TEXT:
             return self._make(node, frame, Kind.TEXT)
-        if name in _SHALLOW and len(arguments) == 1 and all_are(arguments[0], Kind.STATE):
-            return arguments[0]
         if knowledge.WRAPPERS.match(name) and arguments:
             self._modules |= arguments[0]
             return arguments[0]
@@ -187,6 +187,17 @@ class Calls(Functions):
     def _parser(self, node: cst.Call, _arguments: list[Values], frame: Frame) -> Values:
         return self._make(node, frame, Kind.PARSER)
 
+    def _keywords(self, node: cst.Call, arguments: list[Values], frame: Frame) -> Values | None:
+        """Make a dict of keywords."""
+        if any(arg.keyword is None for arg in node.args):
+            return None
+        (made,) = self._make(node, frame, Kind.COLLECTION, tag=self._round)
+        for arg, values in zip(node.args, arguments, strict=True):
+            if arg.keyword is not None:
+                self._state.set_attribute(made, f"[{arg.keyword.value!r}]", values)
+        self._state.set_attribute(made, ITEM, frozenset().union(*arguments))
+        return frozenset({made})
+
     def _vars(self, _node: cst.Call, arguments: list[Values], _frame: Frame) -> Values | None:
         """Give the options of the command line again, now read by `args["name"]`."""
         return arguments[0] if arguments and all_are(arguments[0], Kind.OPTIONS) else None
@@ -206,6 +217,7 @@ class Calls(Functions):
         **dict.fromkeys(knowledge.TRACERS, _trace),
         **dict.fromkeys(knowledge.EXITS, _exit),
         **dict.fromkeys(("torch.autograd.backward", "torch.autograd.grad"), _gradients),
+        "builtins.dict": _keywords,
         "builtins.enumerate": _enumerate,
         "builtins.map": _map,
         "builtins.vars": _vars,

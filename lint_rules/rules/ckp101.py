@@ -434,6 +434,56 @@ class LoadStateDictPath(Rule):
             why="a field of a dataclass that is given, options as a dict, a pattern",
             lines=(22, 23, 24, 31, 34),
         ),
+        Example(
+            """
+            from dataclasses import dataclass
+            from pathlib import Path
+            from typing import Annotated
+
+            from networks import Net
+
+
+            @dataclass
+            class Config:
+                weights: Annotated[Path, "to start from"]
+
+
+            def restore(net: Net, config: Config):
+                net.load_state_dict(config.weights)
+            """,
+            why="a field of a dataclass alone",
+            lines=(14,),
+        ),
+        Example(
+            """
+            import argparse
+
+            from networks import Net
+
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--model", required=True)
+            args = vars(parser.parse_args())
+            net = Net()
+            net.load_state_dict(args["model"])
+            """,
+            why="an option read from a dict alone",
+            lines=(9,),
+        ),
+        Example(
+            """
+            import sys
+
+            from networks import Net
+
+            match sys.argv[1:]:
+                case [first]:
+                    Net().load_state_dict(first)
+            for each in sys.argv[1:]:
+                Net().load_state_dict(each)
+            """,
+            why="an argument of the program, by a pattern or in a loop",
+            lines=(7, 9),
+        ),
     )
     valid = (
         Example(

@@ -285,6 +285,18 @@ class UnguardedTorchLoad(Rule):
             why="bound in a tuple",
             lines=(4,),
         ),
+        Example(
+            """
+            try:
+                from torch.serialization import load as read
+            except ImportError:
+                from torch import load as read
+
+            state = read("a.pt")
+            """,
+            why="imported from either place",
+            lines=(6,),
+        ),
     )
     valid = (
         Example(

@@ -64,7 +64,13 @@ def _may_save_module(data: bytes) -> bool:
     renamed = b" save as " in data
     if not (names or renamed) or _MODULES.search(data) is None:
         return False
-    return renamed or any(name is None or not _STATE.search(name) for name in names) or _ENTRY.search(data) is not None
+    written = b"dict" in names
+    return (
+        renamed
+        or written
+        or any(name is None or not _STATE.search(name) for name in names)
+        or _ENTRY.search(data) is not None
+    )
 
 
 class SaveWholeModule(Rule):
@@ -431,6 +437,17 @@ class SaveWholeModule(Rule):
             """,
             why="quoted annotations and unions, with a default that is made in the function",
             lines=(15, 20, 26, 31),
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            net = nn.Linear(2, 2)
+            torch.save(dict(model=net, epoch=3), "checkpoint.pt")
+            """,
+            why="in a dict of keywords",
+            lines=(5,),
         ),
     )
     valid = (

@@ -29,6 +29,11 @@ _SHOWS = (
     "argmax|contiguous|detach|flatten|item|masked_fill_?|numel|permute|repeat_interleave|reshape|softmax|squeeze"
     "|transpose|unsqueeze|view|view_as"
 )
+#: Methods that besides tensors only arrays and frames have, as `lint_rules.tensors` has them.
+_COMPUTES = (
+    "abs|all|any|argmin|argsort|ceil|clamp|clip|cumprod|cumsum|exp|expand|expand_as|index_select|masked_select|matmul"
+    "|mean|pow|prod|round|sigmoid|sqrt|sum|tanh|unfold"
+)
 _PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 #: What a loop over batches calls the tensors that it unpacks, and what it loops over.
 _UNPACKED = re.compile(r"(x|y|X|Y|img|image|input|label|target)s?$")
@@ -51,7 +56,7 @@ _EVIDENT = re.compile(
     rb"\.(?:" + _SHOWS.encode() + rb")\("
     rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
     rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)[\w.]+\(|Tensor\(|Parameter\(|_sequence\()"
-    rb"|\s*=[^=\n]*\.(?:generate|encode|" + _SHOWS.encode() + rb")\("
+    rb"|\s*=(?!=)[^\n]*\.(?:generate|encode|" + _COMPUTES.encode() + rb"|" + _SHOWS.encode() + rb")\("
     rb"|\s*=(?!=)[^\n]*\b(?:" + "|".join(sorted(_TENSOR_KEYS)).encode() + rb")\b"
 )
 #: ... on both sides of it, ...
@@ -64,7 +69,7 @@ _TESTED = {
 }
 #: ... or on those of what a loop unpacks.
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
-_TAKEN_APART = re.compile(rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*\w+\b(?![.(\[])")
+_TAKEN_APART = re.compile(rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*(?:\w+\b(?![.(\[])|next\()")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
 #: Where a cell of a script begins; a notebook's cell whose lines stand in one string.
 _CELL = re.compile(r"^# ?%%", re.MULTILINE)
@@ -491,6 +496,48 @@ class DiscardedTensorTo(Rule):
             why="an entry of an encoding",
             lines=(6,),
         ),
+        Example(
+            """
+            import torch
+            from torch.utils.data import DataLoader
+
+
+            def first(train_loader, dataset):
+                images, labels = next(iter(train_loader))
+                images.to("cuda")
+                x, y = next(iter(DataLoader(dataset)))
+                y.cuda()
+                return images, labels, x, y
+            """,
+            why="one batch, taken by hand",
+            lines=(7, 9),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def mask(x):
+                kept = (x != 0).any(-1)
+                kept.to("cuda")
+                return kept
+
+
+            class Sampler:
+                def __init__(self):
+                    self.grid = torch.linspace(0, 1, 8)
+
+                def place(self, device):
+                    self.grid.to(device)
+                    grid = self.grid
+                    grid.cuda()
+
+                def move(self, device):
+                    self.grid = self.grid.to(device)
+            """,
+            why="what is computed by a method, and an attribute that is moved elsewhere",
+            lines=(6, 15, 17),
+        ),
     )
     valid = (
         Example(
@@ -640,6 +687,25 @@ class DiscardedTensorTo(Rule):
             """,
             why="what a loop unpacks from anything, and what may be something else",
         ),
+        Example(
+            """
+            import torch
+
+
+            class Holder:
+                def __init__(self, parts):
+                    self.part = parts[0]
+
+                def move(self, parts, graphs, device):
+                    self.part = self.part.to(device)
+                    self.part.to(device)
+                    model = parts.clone()
+                    model.to(device)
+                    graph, label = next(iter(graphs))
+                    graph.to(device)
+            """,
+            why="an attribute of which nothing is known, a copy, and a graph",
+        ),
     )
 
     def may_find(self, outline: Outline) -> bool:
@@ -711,9 +777,11 @@ class _Attributes:
                         self._registered.add(f"self.{text_of(node.args[0].value)}")
 
     def is_tensor(self, name: str) -> bool:
-        """Tell whether an attribute is given nothing but tensors."""
+        """Tell whether an attribute is given nothing but tensors, or moved ones of its own."""
         values = self._values.get(name, [])
-        return name in self._registered or (bool(values) and all(self._gives(*value) for value in values))
+        return name in self._registered or (
+            any(self._gives(*value) for value in values) and all(self._gives(*value, name) for value in values)
+        )
 
     def is_global_tensor(self, name: str, scope: Scope) -> bool:
         """Tell whether a function reads a name to which the module binds nothing but tensors."""
@@ -736,7 +804,7 @@ class _Attributes:
         names = self._context.names
         if isinstance(value, cst.Call) and names.resolve(value.func, scope) in _PARAMETERS:
             return True
-        return Tensors(names, scope, lambda name: name == itself).gives(value)
+        return Tensors(names, scope, lambda name: name == itself, moved=True).gives(value)
 
 
 class _Block:
@@ -852,6 +920,9 @@ class _Block:
         called = {dotted(node.func) for node in self._nodes if isinstance(node, cst.Call)}
         return scheduler is not None and f"{scheduler}.set_timesteps" in called
 
+    def _is_tensor_at(self, name: str, place: int) -> bool:
+        return self._attributes.is_tensor(name) if "." in name else self._is_tensor_name(name, place)
+
     def _is_tensor_name(self, name: str, place: int) -> bool:
         """Judge a name by what it was bound to last, or else by what is done with it."""
         import libcst as cst
@@ -882,8 +953,8 @@ class _Block:
                     if isinstance(target.target, cst.Name) and target.target.value == name:
                         yield order, node.value
                     elif _names_in(target.target, name):
-                        of_batch = self._is_of_batch(node.value) and _are_batched(target.target)
-                        yield order, of_batch or None
+                        of_batch = self._is_of_batch(node.value) or self._is_next_batch(node.value)
+                        yield order, (of_batch and _are_batched(target.target)) or None
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _names_in(node.target, name):
@@ -898,7 +969,7 @@ class _Block:
         from lint_rules.tensors import Tensors
 
         names = self._context.names
-        tensors = Tensors(names, self.scope, lambda name: self._is_tensor_name(name, place))
+        tensors = Tensors(names, self.scope, lambda name: self._is_tensor_at(name, place), moved=True)
         if tensors.gives(value):
             return True
         if isinstance(value, cst.Call) and names.resolve(value.func, self.scope) in _PARAMETERS:
@@ -941,6 +1012,21 @@ class _Block:
             isinstance(batch, cst.Name) and batch.value == value.value and _BATCHES.search(source)
             for source, batch in batches
         )
+
+    def _is_next_batch(self, value: cst.BaseExpression) -> bool:
+        """Tell whether an expression takes one batch from a loader: `next(iter(loader))`."""
+        import libcst as cst
+
+        from lint_rules.tree import dotted
+
+        names = self._context.names
+        for function in ("builtins.next", "builtins.iter"):
+            if not isinstance(value, cst.Call) or names.resolve(value.func, self.scope) != function or not value.args:
+                return False
+            value = value.args[0].value
+        if isinstance(value, cst.Call):
+            return names.resolve(value.func, self.scope) == _LOADER and not any(map(_collates, value.args))
+        return _BATCHES.search(dotted(value) or "") is not None
 
     def _is_unpacked(self, loop: cst.For, name: str) -> bool:
         """Tell whether a loop unpacks images and labels from a loader that the file is given; graphs are named so."""

@@ -34,10 +34,10 @@ _WRITTEN = re.compile(
     rb"|\[\s*(?:copy\.)?deepcopy\(([a-z_]\w*)\))"
 )
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
-_STORED = re.compile(rb"\] = (" + _LAYER + rb")\(")
+_STORED = re.compile(rb"\][ \t]*=[ \t]*(" + _LAYER + rb")\(")
 #: What stands behind a name that is given a plain container, one that is given a layer, ...
 _CONTAINER = re.compile(rb"(?:\s*:[^=\n]*)?\s*=\s*(?:\[|\{|\(|list\(|dict\(|(?:collections\.)?OrderedDict\()")
-_MADE = re.compile(rb" = " + _LAYER + rb"\(")
+_MADE = re.compile(rb"[ \t]*=[ \t]*" + _LAYER + rb"\(")
 #: ... a class with a base, one that is handed to a container which registers, and the rest of a line.
 _SUBCLASS = re.compile(rb"\((?!object)")
 _CLOSED = re.compile(rb"\s*\)")

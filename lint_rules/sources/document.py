@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from lint_rules.sources import blocks
-from lint_rules.sources.base import Piece, Source, decode, syntax_error
+from lint_rules.sources.base import Piece, Source, decode
+from lint_rules.sources.magics import neutralise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ class Document(Source):
         self._decoded = decode(data, declares=False)
         self._blocks = tuple(self._find(self._decoded.text.split("\n")))
         pieces = (_piece(at, block) for at, block in enumerate(self._blocks))
-        self.pieces = tuple(piece for piece in pieces if syntax_error(piece.text) is None)
+        self.pieces = tuple(piece for piece in pieces if piece is not None)
 
     @staticmethod
     @abstractmethod
@@ -87,9 +88,11 @@ class TextSource(Document):
         return blocks.rest(lines) if is_rest else blocks.markdown(lines)
 
 
-def _piece(at: int, block: Sequence[Line]) -> Piece:
+def _piece(at: int, block: Sequence[Line]) -> Piece | None:
+    """Read a block, which may be written as for a notebook; None if it is no Python."""
+    text, error = neutralise("".join(f"{line.code}\n" for line in block))
     shown = frozenset(number for number, line in enumerate(block, 1) if line.printed)
-    return Piece(at, "".join(f"{line.code}\n" for line in block), shown=shown)
+    return Piece(at, text, shown=shown) if error is None else None
 
 
 def _moved(edit: Edit, block: Sequence[Line]) -> Edit:

@@ -12,7 +12,7 @@ import pytest
 from lint_rules.rule import Edit, Finding, Fix
 from lint_rules.sources import Source, UnreadableError, decode, kind_of
 from lint_rules.sources.base import syntax_error
-from lint_rules.sources.notebook import neutralise
+from lint_rules.sources.magics import neutralise
 
 
 def source(name: str, text: str | bytes) -> Source:
@@ -492,6 +492,11 @@ class TestDocuments:
         read = source("x.md", ">>> x = 1\n[0, 1,\n... and 7 more\n>>> y = 2\n... \n")
 
         assert [piece.text for piece in read.pieces] == ["x = 1\ny = 2\n\n"]
+
+    def test_what_is_written_for_a_notebook_is_read_in_a_document_too(self):
+        read = source("x.md", "```python\n!pip install torch\n%cd work\nx = 1\n```\n\n```\npython -m this\n```\n")
+
+        assert [piece.text for piece in read.pieces] == ["pass\npass\nx = 1\n"]
 
     def test_a_session_says_what_the_reader_sees(self):
         read = source("x.md", ">>> f(\n...   1)\n'shown'\n>>> g()\n>>> h()\n<shown>\n\n>>> f()\n")
