@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 
 import libcst as cst
@@ -14,6 +15,7 @@ from lint_rules.tree import method_of, text_of
 _FACT_LENGTH = 100  # characters of a condition that is remembered
 _FACTS = 6  # conditions that one state remembers
 _MODES = 12  # states that one module may be in; where there are more, nothing is concluded
+_ASKS_MODE = re.compile(r"(?i)(^|[\W_])(train(ing)?|eval(uate|uation)?|test(ing)?|inference|phase|mode)([\W_]|$)")
 _NO_MODES: frozenset[Mode] = frozenset()
 
 
@@ -100,14 +102,20 @@ class Conditions(Machine):
             self._assign(target.value, self._make(target, frame, deps=self._deps(values)), frame)
 
     def _unpack(self, target: cst.Tuple | cst.List, values: Values, frame: Frame) -> None:
+        starred = any(isinstance(element, cst.StarredElement) for element in target.elements)
         for number, element in enumerate(target.elements):
-            parts = [self._state.attribute(value, f"[{number}]") for value in values]
-            if values and None not in parts:
-                found: Values = frozenset(chain.from_iterable(part for part in parts if part))
-            else:
-                known = [values for values in parts if values]
-                found = frozenset(chain.from_iterable(known)) | self._items(values, element, frame)
+            name = ITEM if starred else f"[{number}]"
+            parts = [self._element(value, name, number) for value in values]
+            found: Values = frozenset(chain.from_iterable(parts)) or self._items(values, element, frame)
             self._assign(element if isinstance(element, cst.StarredElement) else element.value, found, frame)
+
+    def _element(self, value: Thing, name: str, number: int) -> Values:
+        """Give one of the elements that something is taken apart into; of nothing known, each is another object."""
+        for known in (f"[{number}]", ITEM):
+            held = self._state.attribute(value, known)
+            if held is not None:
+                return held
+        return frozenset({self._part(value, name)})
 
     def _store(self, name: str, values: Values, frame: Frame) -> None:
         owner = self._owner(name, frame)
@@ -213,10 +221,12 @@ def _merge(
     """Join the states of two branches; what only one of them has remembers its condition.
 
     A branch that calls `train()` beside one that calls `eval()` manages the mode on purpose: nothing is known then.
+    So does a condition that asks for the mode.
     """
     both = mine | theirs
     chosen = {mode.training for mode in both}
-    if {Training.TRAIN, Training.EVAL} <= chosen:
+    asked = Training.EVAL in chosen and any(_ASKS_MODE.search(subject) for subject, _, _ in facts | otherwise)
+    if asked or {Training.TRAIN, Training.EVAL} <= chosen:
         return frozenset(Mode(Training.UNKNOWN, mode.load, mode.order, mode.run, mode.facts) for mode in both)
     joined = frozenset(
         (mine & theirs)

@@ -120,6 +120,21 @@ class MissingEval(Rule):
             """
             import torch
 
+            from networks import build
+
+            coder, head = build("net")
+            coder.load_state_dict(torch.load("coder.pt", weights_only=True))
+            head.load_state_dict(torch.load("head.pt", weights_only=True))
+            coder.eval()
+            print(head(coder(x)))
+            """,
+            why="one of two that a function makes",
+            lines=(7,),
+        ),
+        Example(
+            """
+            import torch
+
             from networks import Graph
 
             net = Graph()
@@ -777,6 +792,28 @@ class MissingEval(Rule):
         ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+            from networks import Prior
+
+
+            def make(options):
+                prior = Prior()
+                prior.load_state_dict(torch.load(options.path, weights_only=True))
+                if options.train:
+                    print("to be trained")
+                else:
+                    prior.eval()
+                return prior
+
+
+            def main(options, x):
+                return make(options)(x)
+            """,
+            why="the condition asks whether it is to be trained",
+        ),
         Example(
             """
             import torch

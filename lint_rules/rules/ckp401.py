@@ -531,6 +531,17 @@ class SaveWholeModule(Rule):
         Example(
             """
             import torch
+            from runs import restore
+
+            model, epoch = restore("run.pt")
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            torch.save({"net": model.state_dict(), "epoch": epoch}, "run.pt")
+            """,
+            why="what is given back beside a module",
+        ),
+        Example(
+            """
+            import torch
 
             model = torch.nn.Linear(2, 2)
             torch.save(model.state_dict(), "model.pt")
