@@ -469,10 +469,32 @@ class SaveWrappedModule(Rule):
                 torch.save(other.state_dict(), "other.pt")
 
 
+            class Run:
+                def __init__(self, parallel):
+                    self.parallel = parallel
+                    self.net = nn.DataParallel(Net()) if parallel else Net()
+
+                def write(self, net, path):
+                    torch.save(net.state_dict(), path)
+
+                def save(self, path):
+                    if self.parallel:
+                        self.write(self.net.module, path)
+                    else:
+                        self.write(self.net, path)
+
+
+            def checked(net):
+                if isinstance(net, nn.DataParallel):
+                    return
+                torch.save(net.state_dict(), "net.pt")
+
+
             model = nn.DataParallel(Net())
             keep(model, model.module)
+            checked(model)
             """,
-            why="a parameter that is unwrapped, and one that is given the module inside",
+            why="parameters that are unwrapped, asked what they are, or given the module inside where there is one",
         ),
         Example(
             """
@@ -637,6 +659,8 @@ class _Wrapped:
         found = self._bound.get(self._key(name, scope), [])
         if "." not in name and scope.owner(name) is scope:
             found = [each for each in found if each.order < at]
+        if any(each.at != each.order and _is_inside(each.value) for each in found):  # a call passes the module itself
+            return None
         for each in sorted(found, key=lambda bound: bound.order, reverse=True):
             wrap = self._wrap(each.value, each.at, each.scope, each.part)
             if wrap is not None:
@@ -695,7 +719,7 @@ class _Wrapped:
         places = iter(params[params[:1] == ["self"] :])
         for arg in call.args:
             name = arg.keyword.value if arg.keyword else next(places, "")
-            if name in params and not arg.star:
+            if name in params and not arg.star and not _is_tested(name, function):
                 bound = _Bound(self._order[function], arg.value, always=False, scope=scope, at=self._order[call])
                 self._bound.setdefault((id(inner), name), []).append(bound)
 
@@ -759,6 +783,19 @@ def _unwrapped(body: cst.FunctionDef | cst.Module) -> Iterator[str]:
     for call, receiver in _saved_states(body):
         if isinstance(call.func, cst.Attribute) and _is_inside(call.func.value):
             yield receiver.rpartition(".")[0]
+
+
+def _is_tested(name: str, function: cst.FunctionDef) -> bool:
+    """Tell whether a function asks whether what it is given is a wrapper."""
+    import libcst as cst
+
+    from lint_rules.tree import walk
+
+    calls = (node for node in walk(function.body) if isinstance(node, cst.Call))
+    return any(
+        _spelled(call.func) in {"isinstance", "hasattr"} and call.args and _spelled(call.args[0].value) == name
+        for call in calls
+    )
 
 
 def _is_inside(value: cst.BaseExpression) -> bool:
