@@ -8,6 +8,7 @@ of these may be the same object, or one may be a part of the other, what is load
 from __future__ import annotations
 
 import ast
+import builtins
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,6 +42,7 @@ _PLAIN = frozenset({"device", "dtype", "shape"})
 _PROPERTIES = frozenset({"property", "cached_property"})
 _NO_MODULES = _last_parts(knowledge.PLAIN_BASES)
 #: Functions that run what they are given.
+_BUILTINS = frozenset(dir(builtins))
 _CALLERS = _last_parts(knowledge.TRACERS) | {"map"}
 #: What `torch.load` gives.
 _FROM_FILE = "torch.load()"
@@ -91,15 +93,37 @@ class Loaded:
             return True
         if not self._loads and not self._states:
             return False
-        outline = self._outline
-        self._places = _Places(outline)
+        calls = list(self._candidates())
+        if not calls:
+            return False
+        self._places = _Places(self._outline)
         self._leads: defaultdict[str, set[str]] = defaultdict(set)
         self._aliases: set[str] = set()
         self._connect()
         loaded = self._reached()
+        return any(self._runs(call, loaded) for call in calls)
+
+    def _candidates(self) -> Iterator[ast.Call]:
+        """Yield the calls of what may be a variable, or an attribute that is no method.
+
+        An attribute that is called, and nothing else anywhere, is a method, unless its name says that it runs a module.
+        """
+        outline = self._outline
         called = {call.func for call in outline.calls}
-        read = {node.attr for node in outline.of(ast.Attribute) if node not in called}
-        return any(self._runs(call, loaded, read) for call in outline.calls)
+        layers = {node.attr for node in outline.of(ast.Attribute) if node not in called}
+        layers |= {last_name(each) for node in outline.classes for each in _targets(node)}
+        layers |= {node.name for node in outline.of(ast.FunctionDef, ast.AsyncFunctionDef) if _is_property(node)}
+        layers |= {"__call__", "module", *_CALLERS}
+        imports = (alias for node in outline.of(ast.Import, ast.ImportFrom) for alias in node.names)
+        others = {alias.asname or alias.name.partition(".")[0] for alias in imports} | outline.defined | _BUILTINS
+        others -= {node.id for node in outline.of(ast.Name) if type(node.ctx) is ast.Store}
+        others -= {node.arg for node in outline.of(ast.arg)}
+        for call in outline.calls:
+            name = last_name(call.func)
+            is_layer = name in layers or knowledge.INFERENCE.match(name) is not None
+            is_method = isinstance(call.func, ast.Attribute) and (name in _AT_REST or not is_layer)
+            if name in _CALLERS or not (is_method or _root(call.func) in others):
+                yield call
 
     def _reached(self) -> set[str]:
         """Give all that what is loaded may go by."""
@@ -112,25 +136,14 @@ class Loaded:
             pending += new
         return loaded
 
-    def _runs(self, call: ast.Call, loaded: Collection[str], read: Collection[str]) -> bool:
-        """Tell whether a call may run something loaded.
-
-        Args:
-            call: The call.
-            loaded: What may be loaded.
-            read: The attributes that are not called only: others are methods, and no layers.
-        """
-        function, name = call.func, last_name(call.func)
-        if name in _CALLERS and any(self._is_among(loaded, arg) for arg in call.args):
+    def _runs(self, call: ast.Call, loaded: Collection[str]) -> bool:
+        """Tell whether one of these calls may run something loaded."""
+        function = call.func
+        if last_name(function) in _CALLERS and any(self._is_among(loaded, arg) for arg in call.args):
             return True
-        if not isinstance(function, ast.Attribute):
-            return self._is_among(loaded, function)
-        if name in _AT_REST:
-            return False
-        if not self._value(function).same.isdisjoint(loaded):
-            return True
-        is_layer = name in read or name == "__call__" or knowledge.INFERENCE.match(name) is not None
-        return is_layer and self._is_among(loaded, function.value)
+        if isinstance(function, ast.Attribute):
+            return f".{function.attr}" in loaded or self._is_among(loaded, function.value)
+        return self._is_among(loaded, function)
 
     def _is_among(self, loaded: Collection[str], node: ast.expr) -> bool:
         return not self._value(node).all.isdisjoint(loaded)
@@ -203,7 +216,7 @@ class Loaded:
         for node in outline.of(ast.Return):
             self._bind_names([f"{self._places.function(node)}()"], self._value(node.value))
         for node in outline.of(ast.FunctionDef, ast.AsyncFunctionDef):
-            if any(last_name(each) in _PROPERTIES for each in node.decorator_list):
+            if _is_property(node):
                 self._bind_names([f".{node.name}"], _Value(frozenset({f"{node.name}()"})))
         for node in outline.classes:
             self._declare(node)
@@ -226,10 +239,8 @@ class Loaded:
         for base in map(last_name, node.bases):
             if base in self._outline.defined:
                 self._bind_names([f"{node.name}()"], _Value(frozenset({f"{base}()"})))
-        for each in node.body:
-            targets = each.targets if isinstance(each, ast.Assign) else ()
-            for target in [each.target] if isinstance(each, ast.AnnAssign) else targets:
-                self._bind_names([f".{last_name(target)}"], self._value(target))
+        for target in _targets(node):
+            self._bind_names([f".{last_name(target)}"], self._value(target))
 
     def _pass(self, call: ast.Call) -> None:
         """Bind what a call of a function or class of the source passes, or what it puts into a container."""
@@ -260,10 +271,11 @@ class Loaded:
             if isinstance(target, (ast.Tuple, ast.List)):
                 self._bind(target.elts, value)
             else:
-                found = self._value(target)
-                self._bind_names(found.same, value)
-                for name in found.same:
-                    self._leads[name] |= found.wholes - self._places.plain
+                same = self._value(target).same
+                self._bind_names(same, value)
+                if isinstance(target, ast.Attribute):
+                    for name in same:
+                        self._leads[name] |= self._value(target.value).all - self._places.plain
 
     def _bind_names(self, names: Iterable[str], value: _Value) -> None:
         for name in names:
@@ -367,12 +379,12 @@ class _Places:
         for home, arguments in homes:
             home.parameters = tuple(self._parameters(arguments))
         for node in self._outline.classes:
+            constructors = self.functions[node.name]
             for base in map(last_name, node.bases):
-                self.functions[node.name] += self.functions.get(base, ())
+                constructors += self.functions.get(base, ())
                 self.fields[node.name] += self.fields.get(base, ())
 
     def _class(self, node: ast.ClassDef) -> None:
-        self.functions.setdefault(node.name, [])
         declared = (each.target for each in node.body if isinstance(each, ast.AnnAssign))
         self.fields[node.name] += [f".{last_name(each)}" for each in declared]
         if not self._may_be_module(node, ()):
@@ -403,6 +415,26 @@ class _Places:
             elif name not in _NO_MODULES and not knowledge.SERVERS.search(name):
                 return True
         return False
+
+
+def _root(node: ast.expr) -> str:
+    """Give the name that a chain of attributes begins with."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return last_name(node)
+
+
+def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(last_name(each) in _PROPERTIES for each in node.decorator_list)
+
+
+def _targets(node: ast.ClassDef) -> Iterator[ast.expr]:
+    """Yield what a class binds for all its objects, or declares for each."""
+    for each in node.body:
+        if isinstance(each, ast.Assign):
+            yield from each.targets
+        elif isinstance(each, ast.AnnAssign):
+            yield each.target
 
 
 def _given(call: ast.Call) -> Iterator[ast.expr]:

@@ -42,6 +42,7 @@ _STATE_CALL = re.compile(rb"\.load_state_dict\s*\(\s*(?!\))")
 _OBJECT = rb"(?:[\w.]|\[[^\[\]\n]*\]|getattr\([^()\n]*\))+"
 _ALONE = re.compile(rb"\s*" + _OBJECT)
 _COPIED = re.compile(_OBJECT + rb"\.state_dict\(\)\s*,?\s*(?:strict\s*=\s*\w+\s*,?\s*)?\)[ \t]*(?=[;#\r\n]|$)")
+_WRITTEN = re.compile(rb"""\s*\{(?:[^{}*"']|"[^"\n]*"|'[^'\n]*')*\}\s*[,)]""")
 _FROM_ELSEWHERE = re.compile(rb"load\w*\s*\(|pretrained|checkpoint\w*\s*\(")
 
 
@@ -49,16 +50,19 @@ def _loads_state(data: bytes) -> bool:
     """Tell whether a state may be loaded that is not just copied from another module of the program.
 
     `a.load_state_dict(b.state_dict())` on a line of its own is given no path, its result goes nowhere, and what it
-    copies comes from no checkpoint, unless the file reads something. Large libraries are full of it.
+    copies comes from no checkpoint, unless the file reads something. Large libraries are full of it, and of
+    `a.load_state_dict({"weight": weight})`.
     """
     copies = False
     for found in _STATE_CALL.finditer(data):
         before = data[data.rfind(b"\n", 0, found.start()) + 1 : found.start()]
         if before.lstrip().startswith(b"#"):
             continue
-        if not (_ALONE.fullmatch(before) and _COPIED.match(data, found.end())):
+        is_alone = _ALONE.fullmatch(before) is not None
+        if is_alone and _COPIED.match(data, found.end()):
+            copies = True
+        elif not (is_alone and _WRITTEN.match(data, found.end())):
             return True
-        copies = True
     return copies and _FROM_ELSEWHERE.search(data.replace(b".load_state_dict", b"")) is not None
 
 

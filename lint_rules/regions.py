@@ -212,13 +212,15 @@ def _read(outline: Outline, functions: Sequence[_Function], top: _Function) -> N
 
 
 def _share(outline: Outline, inside: _Homes, needed: Collection[str]) -> None:
-    """Note what a function loads or keeps, and where it is put from there, until nothing is added."""
+    """Note what a function loads, saves or keeps, and where it is put from there, until nothing is added."""
     loaders = {"load", "load_state_dict", "state_dict", *needed}
     for node in outline.methods("load_state_dict"):
         inside.at(node).share(_unwrapped(cast("ast.Attribute", node.func).value))
     for node in outline.of(ast.Assign):
         if any(last_name(each) in loaders for each in nodes(node.value)):
             inside.at(node).share(*node.targets)
+    for node in outline.methods("save"):
+        inside.at(node).share(*node.args[:1])
     for node in outline.methods("append"):
         if any(last_name(each) in loaders for arg in node.args for each in nodes(arg)):
             inside.at(node).share(cast("ast.Attribute", node.func).value)

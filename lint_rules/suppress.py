@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 _CODES = r"(?P<colon>\s*:\s*)?(?P<codes>[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*)?"
 _LINE = re.compile(rf"#\s*noqa{_CODES}", re.IGNORECASE)
 _FILE = re.compile(rf"#\s*(?:ckpt-lint|ruff|flake8)\s*:\s*noqa{_CODES}", re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n|\r|\n")
+#: A string or a comment, whichever begins first: what looks like a comment inside a string is none.
+_STRING_OR_COMMENT = re.compile(
+    r""""{3}(?:\\.|[^\\])*?"{3}|'{3}(?:\\.|[^\\])*?'{3}"""
+    r"""|"(?:\\\r\n|\\.|[^"\\\r\n])*"|'(?:\\\r\n|\\.|[^'\\\r\n])*'|#[^\r\n]*""",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,8 @@ def read(text: str) -> tuple[Directive, ...]:
     """Read the comments of a piece, in order; a `# noqa` inside a string is none."""
     if not (_LINE.search(text) or _FILE.search(text)):
         return ()
-    return tuple(filter(None, map(_directive, _comments(text))))
+    comments = (found for found in _STRING_OR_COMMENT.finditer(text) if found[0].startswith("#"))
+    return tuple(filter(None, map(_directive, comments)))
 
 
 def keep(findings: Iterable[Finding], pieces: Iterable[Piece]) -> list[Finding]:
@@ -112,22 +120,19 @@ def add(text: str, findings: Iterable[Finding]) -> Plan:
     return Plan(tuple(edits), tuple(finding for silenced in chosen.values() for finding in silenced))
 
 
-def _directive(token: tokenize.TokenInfo) -> Directive | None:
+def _directive(comment: re.Match[str]) -> Directive | None:
     """Read a comment; one with a colon and no code says nothing that could be relied on, and silences nothing."""
-    found = _FILE.search(token.string)
-    if found and token.line[: token.start[1]].strip():
-        return None  # meant for the file, and not on a line of its own
-    for match in (found,) if found else _LINE.finditer(token.string):
+    found = _FILE.search(comment[0])
+    for match in (found,) if found else _LINE.finditer(comment[0]):
         if match["codes"] or not match["colon"]:
+            above = [each.end() for each in _LINE_END.finditer(comment.string, 0, comment.start())]
+            column = comment.start() - (above[-1] if above else 0)
+            if found and comment.string[comment.start() - column : comment.start()].strip():
+                return None  # meant for the file, and not on a line of its own
             codes = tuple(re.split(r"[\s,]+", match["codes"].upper())) if match["colon"] else None
             written = match[0] if match["colon"] else match[0].rstrip()
-            line, column = token.start[0], token.start[1] + match.start() + 1
-            return Directive(codes, line, column, written, is_whole=bool(found))
+            return Directive(codes, len(above) + 1, column + match.start() + 1, written, is_whole=bool(found))
     return None
-
-
-def _comments(text: str) -> Iterator[tokenize.TokenInfo]:
-    return (token for token in _tokens(text) if token.type == tokenize.COMMENT)
 
 
 def _tokens(text: str) -> Iterator[tokenize.TokenInfo]:

@@ -61,7 +61,10 @@ class StrictFalseIgnored(Rule):
         (
             b"state_dict",
             b".load_state_dict",
-            re.compile(rb"\.\s*load_state_dict\s*\([\s\S]{1,2000}?\b(?:strict|False)\b"),
+            re.compile(
+                rb"\.\s*load_state_dict\s*\("
+                rb"[\s\S]{1,2000}?(?:\bstrict\b(?!\s*=\s*True\b)|,\s*(?:#[^\n]*\n\s*)?False\s*[,)])"
+            ),
         ),
     )
     marks = frozenset({STATE_METHOD})

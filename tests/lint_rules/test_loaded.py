@@ -31,6 +31,7 @@ def may_run(code: str) -> bool:
         f"{LOAD}\nnet.half().cuda()(x)",
         f"{LOAD}\nencoder = net.encoder\nencoder(x)",
         f"{LOAD}\nif (best := net) is not None:\n    best(x)",
+        f"{LOAD}\n(best := net)(x)",
         f"{LOAD}\nchosen = net if good else None\nchosen(x)",
         f"{LOAD}\nchosen = given or net\nchosen(x)",
         f"{LOAD}\nfast = torch.compile(net)\nfast(x)",
@@ -39,6 +40,12 @@ def may_run(code: str) -> bool:
         f"{LOAD}\nnets = [net]\nnets[0](x)",
         f"{LOAD}\nnets = {{'a': net}}\nfor name, each in nets.items():\n    each(x)",
         f"{LOAD}\nnets = []\nnets.append(net)\nfor each in nets:\n    each(x)",
+        f"{LOAD}\nnets = {{name: net for name in names}}\nnets['a'](x)",
+        f"{LOAD}\nnets = [net for name in names]\nnets[0](x)",
+        f"{LOAD}\nfor pair in nets.items():\n    pair[1](x)\nnets['a'] = net",
+        f"{LOAD}\nnets = {{net}}\nnext(iter(nets))(x)",
+        f"{LOAD}\nmake = lambda: net\nmake()(x)",
+        f"{LOAD}\n(one, other), number = (net, None), 1\none(x)",
         f"{LOAD}\nfor x, each in zip(batches, [net]):\n    each(x)",
         f"{LOAD}\nfor number, each in enumerate([net]):\n    each(x)",
         f"{LOAD}\nprint([each(x) for each in (net,)])",
@@ -56,7 +63,13 @@ def may_run(code: str) -> bool:
         f"def read():\n    {LOAD}\n    return net\nget = read\nmodel = get()\nmodel(x)",
         f"def read():\n    {LOAD}\n    return net, 1\nmodel, epoch = read()\nmodel(x)",
         f"def main():\n    {LOAD}\n    def test():\n        net(x)\n    test()",
-        f"def main():\n    global net\n    {LOAD}\nmain()\nnet(x)",
+        f"def main():\n    global net\n    net = build()\n    {LOAD}\nmain()\nnet(x)",
+        f"def main():\n    net = build()\n    {LOAD}\n    def test():\n        nonlocal net\n        net = 1\n    net(x)",
+        "class Net:\n    pass\nmake = Net\nnet = make()\nnet.load_state_dict(torch.load(path))\nit = Net()\nit(x)",
+        f"from zoo import net\nnet = net()\n{LOAD}\nnet(x)",
+        "def read(filter):\n    filter.load_state_dict(torch.load(path))\n    filter(x)",
+        "net = torch.nn.DataParallel(build())\nnet.module.load_state_dict(torch.load(path))\nnet(x)",
+        "net.load_state_dict(state)\nnet(x)",
         "net = torch.load(path)\nnet(x)",
         "torch.load(path)(x)",
         "net = torch.load(path)['model']\nnet(x)",
@@ -78,6 +91,16 @@ def may_run(code: str) -> bool:
                 self.encoder.load_state_dict(torch.load(path))
             def extend(self):
                 self.encoder = build()
+        net = Net()
+        net.read()
+        net(x)
+        """,
+        """
+        class Net(Base):
+            def __init__(self):
+                self.encoder = build()
+            def read(self):
+                self.encoder.load_state_dict(torch.load(path))
         net = Net()
         net.read()
         net(x)
@@ -108,6 +131,38 @@ def may_run(code: str) -> bool:
                 return self.model(x)
         net.load_state_dict(torch.load(path))
         Job(net).run(x)
+        """,
+        """
+        class Base:
+            model: torch.nn.Module
+            def __init__(self, model):
+                self.part = model
+        class Job(Base):
+            def run(self, x):
+                return self.part(x)
+        net.load_state_dict(torch.load(path))
+        Job(net).run(x)
+        """,
+        """
+        class Base:
+            model: torch.nn.Module
+        class Job(Base):
+            def run(self, x):
+                return self.model(x)
+        net.load_state_dict(torch.load(path))
+        Job(net).run(x)
+        """,
+        """
+        class Net(torch.nn.Module):
+            pass
+        class Larger(Net):
+            def __init__(self):
+                self.encoder = build()
+            def read(self):
+                self.encoder.load_state_dict(torch.load(path))
+        net = Larger()
+        net.read()
+        net(x)
         """,
         """
         class Job:
@@ -152,6 +207,9 @@ def test_a_run_of_what_is_loaded_is_seen(code: str) -> None:
         f"{LOAD}\nnet.resize(x)",
         f"{LOAD}\nother = convert(net)\nother(x)",
         f"def read(net):\n    {LOAD}\ndef test(net):\n    net(x)\ntest(build())",
+        f"def read():\n    net = build()\n    {LOAD}\ndef test():\n    net = other()\n    net(x)",
+        f"{LOAD}\nother = max(net, 1)\nother(x)",
+        f"{LOAD}\nother = net.size()\nother(x)",
         f"{LOAD}\nfor name, each in net.items():\n    name(x)",
         f"{LOAD}\nfor run, each in zip(runs, [net]):\n    run(x)",
         f"{LOAD}\ndtype = net.dtype\ndtype(x)",
@@ -166,6 +224,14 @@ def test_a_run_of_what_is_loaded_is_seen(code: str) -> None:
                 self.net.load_state_dict(torch.load(path))
             def test(self, x):
                 self.run(x)
+        """,
+        """
+        class Job:
+            def __init__(self):
+                self.net = build()
+                self.net.load_state_dict(torch.load(path))
+        job = Job()
+        job(x)
         """,
         """
         class Job(Base):
