@@ -64,7 +64,6 @@ def may_run(code: str) -> bool:
         f"def read():\n    {LOAD}\n    return net, 1\nmodel, epoch = read()\nmodel(x)",
         f"def main():\n    {LOAD}\n    def test():\n        net(x)\n    test()",
         f"def main():\n    global net\n    net = build()\n    {LOAD}\nmain()\nnet(x)",
-        f"def main():\n    net = build()\n    {LOAD}\n    def test():\n        nonlocal net\n        net = 1\n    net(x)",
         "class Net:\n    pass\nmake = Net\nnet = make()\nnet.load_state_dict(torch.load(path))\nit = Net()\nit(x)",
         f"from zoo import net\nnet = net()\n{LOAD}\nnet(x)",
         "def read(filter):\n    filter.load_state_dict(torch.load(path))\n    filter(x)",
@@ -76,6 +75,15 @@ def may_run(code: str) -> bool:
         "checkpoint = torch.load(path)\nnet = checkpoint.get('model')\nnet(x)",
         "net.load_state_dict(torch.load(path)['model'].state_dict())\nnet(x)",
         "read(torch.load)",
+        """
+        def main():
+            net = build()
+            net.load_state_dict(torch.load(path))
+            def test():
+                nonlocal net
+                net = 1
+            net(x)
+        """,
         """
         class Net(torch.nn.Module):
             def __init__(self):
