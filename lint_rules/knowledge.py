@@ -141,6 +141,28 @@ RETURNS_SELF = frozenset(
 SAME_MODULE = RETURNS_SELF | {"eval", "train"}
 PART_METHODS = frozenset({"modules", "named_modules", "children", "named_children"})
 WEIGHT_METHODS = frozenset({"parameters", "named_parameters", "trainable_parameters"})
+#: Methods of tensors that neither modules nor pipelines, encodings and batches have.
+ONLY_TENSORS = frozenset(
+    {
+        "argmax",
+        "contiguous",
+        "detach",
+        "flatten",
+        "item",
+        "masked_fill",
+        "masked_fill_",
+        "numel",
+        "permute",
+        "repeat_interleave",
+        "reshape",
+        "softmax",
+        "squeeze",
+        "transpose",
+        "unsqueeze",
+        "view",
+        "view_as",
+    }
+)
 #: Methods that run a module. Others may do anything, so they prove nothing.
 INFERENCE = re.compile(
     r"(forward|generate|sample|embed|inference|infer|encode|decode|extract_features|forward_\w+|generate_\w+|sample_\w+"

@@ -15,7 +15,7 @@ from lint_rules import knowledge
 from lint_rules.outline import last_name, nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
     from lint_rules.outline import Outline
@@ -54,15 +54,34 @@ class Origins:
 
     def may_be_text(self, node: ast.expr) -> bool:
         """Tell whether an expression may give a string, a path or an open file."""
-        asked: list[Asked] = [(node, False)]
-        seen = {*asked}
-        for each in asked:
-            if self._is_text(*each):
-                return True
-            new = set(self._sources(*each)) - seen
-            seen |= new
-            asked += new
-        return False
+        return any(self._is_text(*each) for each in _followed([(node, False)], self._sources))
+
+    def may_be_module(self, node: ast.expr) -> bool:
+        """Tell whether an expression may give a module, or something that holds one; what a call gives may be one."""
+        asked: list[Asked] = [(node, False), (node, True)]
+        return any(self._is_module(*each) for each in _followed(asked, self._sources_of_modules))
+
+    def _is_module(self, node: ast.AST, holds: bool) -> bool:  # noqa: FBT001 -- the parts of `Asked`
+        """Tell whether an expression may be, or hold, a module, as far as that depends on itself alone."""
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            return not self._bound[last_name(node), holds]
+        if isinstance(node, ast.Call):
+            return not self._gives_tensors(node)
+        return isinstance(node, (ast.arg, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+
+    def _sources_of_modules(self, node: ast.AST, holds: bool) -> Iterable[Asked]:  # noqa: FBT001 -- the parts of `Asked`
+        if isinstance(node, ast.Call) and self._gives_tensors(node):
+            return ()
+        if isinstance(node, (ast.Dict, ast.DictComp)) and holds:
+            values = node.values if isinstance(node, ast.Dict) else [node.value]
+            return [(value, inside) for value in values for inside in (False, True)]
+        return self._sources(node, holds)
+
+    def _gives_tensors(self, call: ast.Call) -> bool:
+        """Tell whether a call gives a tensor, or the state of a module, whatever it is called on."""
+        name = last_name(call.func)
+        is_state = name == "state_dict" and name not in self._outline.members
+        return isinstance(call.func, ast.Attribute) and (is_state or name in knowledge.ONLY_TENSORS)
 
     def _is_text(self, node: ast.AST, holds: bool) -> bool:  # noqa: FBT001 -- the parts of `Asked`
         """Tell whether an expression is, or holds, a text by itself."""
@@ -239,6 +258,16 @@ _SELF, _ITEM, _HELD = "same", "item", "held"
 #: The places of all parameters that take one argument, and of those that take several.
 _ANY, _SEVERAL = -1, -2
 _SOME_TEXT = ast.Constant("")
+
+
+def _followed(asked: list[Asked], sources: Callable[[ast.AST, bool], Iterable[Asked]]) -> Iterator[Asked]:
+    """Yield expressions, and all that they may get their values from."""
+    seen = {*asked}
+    for each in asked:
+        yield each
+        new = set(sources(*each)) - seen
+        seen |= new
+        asked += new
 
 
 def _bind(found: dict[tuple[str, bool], list[Asked]], target: ast.AST, value: ast.AST, of: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
+from lint_rules import knowledge
 from lint_rules.tree import dotted, keyword, method_of, text_of
 
 if TYPE_CHECKING:
@@ -14,26 +15,6 @@ if TYPE_CHECKING:
 
     from lint_rules.names import Names, Scope
 
-#: Methods of tensors that neither modules nor pipelines, encodings and batches have.
-ONLY_TENSORS = (
-    "argmax",
-    "contiguous",
-    "detach",
-    "flatten",
-    "item",
-    "masked_fill",
-    "masked_fill_",
-    "numel",
-    "permute",
-    "repeat_interleave",
-    "reshape",
-    "softmax",
-    "squeeze",
-    "transpose",
-    "unsqueeze",
-    "view",
-    "view_as",
-)
 #: Methods that give a tensor if they are called on one, and on modules or frames something else.
 _SAME = re.compile(
     r"(abs|bfloat16|bool|byte|ceil|clamp|clone|cpu|cuda|double|expand|exp|fill_|flip|float|floor|half|int|log|long|mean"
@@ -108,7 +89,7 @@ class Tensors:
         if isinstance(node.func, cst.Call):
             maker = self._names.resolve(node.func.func, self._scope)
             return maker is not None and _MAKERS.match(maker) is not None
-        if method in ONLY_TENSORS:
+        if method in knowledge.ONLY_TENSORS:
             return method not in _NUMBERS
         if self._moved and method is not None and _COMPUTES.match(method):
             return True

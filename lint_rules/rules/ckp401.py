@@ -669,9 +669,9 @@ class SaveWholeModule(Rule):
     )
 
     def may_find(self, outline: Outline) -> bool:
-        """Tell whether `torch.save` may be given anything but the state of a module."""
+        """Tell whether `torch.save` may be given a module, or something that holds one."""
         calls = outline.calls_of(_SAVE)
-        return calls is None or any(not (call.args and outline.is_state_of_module(call.args[0])) for call in calls)
+        return calls is None or any(not call.args or outline.origins.may_be_module(call.args[0]) for call in calls)
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each module that is saved whole.

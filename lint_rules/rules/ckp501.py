@@ -6,6 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, cast
 
+from lint_rules.knowledge import ONLY_TENSORS
 from lint_rules.prefilter import may_be_notebook, places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
@@ -24,11 +25,7 @@ _LOADER = "torch.utils.data.DataLoader"
 #: What libraries promise to be tensors under these names.
 _TENSOR_KEYS = frozenset({"input_ids", "attention_mask", "token_type_ids", "pixel_values"})
 
-#: Methods of tensors that neither modules nor pipelines, encodings and batches have, as `lint_rules.tensors` has them.
-_SHOWS = (
-    "argmax|contiguous|detach|flatten|item|masked_fill_?|numel|permute|repeat_interleave|reshape|softmax|squeeze"
-    "|transpose|unsqueeze|view|view_as"
-)
+_SHOWS = "|".join(sorted(ONLY_TENSORS)).encode()
 #: Methods that besides tensors only arrays and frames have, as `lint_rules.tensors` has them.
 _COMPUTES = (
     "abs|all|any|argmin|argsort|ceil|clamp|clip|cumprod|cumsum|exp|expand|expand_as|index_select|masked_select|matmul"
@@ -53,10 +50,10 @@ _LAST = re.compile(
 )
 #: What stands behind a name that is a tensor, ...
 _EVIDENT = re.compile(
-    rb"\.(?:" + _SHOWS.encode() + rb")\("
+    rb"\.(?:" + _SHOWS + rb")\("
     rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
     rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)[\w.]+\(|Tensor\(|Parameter\(|_sequence\()"
-    rb"|\s*=(?!=)[^\n]*\.(?:generate|encode|" + _COMPUTES.encode() + rb"|" + _SHOWS.encode() + rb")\("
+    rb"|\s*=(?!=)[^\n]*\.(?:generate|encode|" + _COMPUTES.encode() + rb"|" + _SHOWS + rb")\("
     rb"|\s*=(?!=)[^\n]*\b(?:" + "|".join(sorted(_TENSOR_KEYS)).encode() + rb")\b"
 )
 #: ... on both sides of it, ...
@@ -70,7 +67,7 @@ _TESTED = {
 #: ... or on those of what a loop unpacks.
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
 _TAKEN_APART = re.compile(rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*(?:\w+\b(?![.(\[])|next\()")
-_CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS.encode() + rb")\([^()\n]*\)$")
+_CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS + rb")\([^()\n]*\)$")
 #: Where a cell of a script begins; a notebook's cell whose lines stand in one string.
 _CELL = re.compile(r"^# ?%%", re.MULTILINE)
 _WHOLE_CELL = re.compile(rb"\"source\": ?\[?\"[^\"]")
@@ -118,7 +115,7 @@ def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:
         known = moved.attr in {*_TENSOR_KEYS, "timesteps", "data", "grad"} or moved.attr in outline.members
         return known or bool(outline.methods("register_buffer"))
     if isinstance(moved, ast.Call):
-        return isinstance(moved.func, ast.Attribute) and moved.func.attr in _SHOWS.split("|")
+        return isinstance(moved.func, ast.Attribute) and moved.func.attr in ONLY_TENSORS
     return isinstance(moved, (ast.Name, ast.Subscript))
 
 
@@ -873,7 +870,7 @@ class _Block:
 
         from lint_rules.tree import dotted
 
-        if not isinstance(target.func, cst.Attribute) or target.func.attr.value not in _SHOWS.split("|"):
+        if not isinstance(target.func, cst.Attribute) or target.func.attr.value not in ONLY_TENSORS:
             return False
         return dotted(target.func.value) is not None and self._context.names.resolve(target.func, self.scope) is None
 
@@ -987,7 +984,7 @@ class _Block:
         for node in self._nodes:
             if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
                 function = node.func
-                if function.attr.value in _SHOWS.split("|") and _names_in(function.value, name):
+                if function.attr.value in ONLY_TENSORS and _names_in(function.value, name):
                     return True
         return False
 

@@ -100,3 +100,43 @@ def test_what_may_be_a_text(code: str) -> None:
 )
 def test_what_is_no_text(code: str) -> None:
     assert not may_be_text(code)
+
+
+def may_be_module(code: str) -> bool:
+    """Ask it of the argument of the call of `use`."""
+    outline = Outline(ast.parse(code))
+    (call,) = (each for each in outline.calls if isinstance(each.func, ast.Name) and each.func.id == "use")
+    return outline.origins.may_be_module(call.args[0])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "use(net)",
+        "net = build()\nuse(net)",
+        "use({'model': build()})",
+        "use([each.to('cpu') for each in nets])",
+        "state = {}\nstate['model'] = build()\nuse(state)",
+        "state = {'epoch': 1}\nstate.update(model=net)\nuse(dict(state, model=net))",
+        "def run(net):\n    use(net)",
+        "class Job:\n    def run(self):\n        use(self.net)",
+        "class Net:\n    def state_dict(self):\n        return {'net': build()}\nuse(Net().state_dict())",
+        "use(lambda x: x)",
+    ],
+)
+def test_what_may_be_a_module(code: str) -> None:
+    assert may_be_module(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "use({'epoch': 1, 'name': f'{name}'})",
+        "use(net.state_dict())",
+        "state = {key: value.contiguous() for key, value in weights().items()}\nuse(state)",
+        "state = {'model': net.state_dict(), 'loss': loss.item()}\nuse(state)",
+        "use({name(): 1})",
+    ],
+)
+def test_what_is_no_module(code: str) -> None:
+    assert not may_be_module(code)
