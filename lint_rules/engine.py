@@ -55,7 +55,7 @@ class SourceError(Exception):
 
 
 class TooLargeError(SourceError):
-    """A source of which more is to be followed than libcst can read in good time."""
+    """A source that is valid, but holds too much, or too much inside each other, for libcst to read it."""
 
 
 class Context:
@@ -201,7 +201,7 @@ def lint_text(
         try:
             return _lint(text, path, rules, settings, shown)
         except RecursionError:
-            raise SourceError("the code is nested too deeply to be read") from None
+            raise TooLargeError("is nested too deeply to be followed") from None
 
 
 def lint_cells(

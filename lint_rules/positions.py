@@ -94,14 +94,21 @@ class Positions:
             position += len(node.body) if isinstance(node, cst.SimpleStatementLine) else 1
 
     def _write(self, statement: _Statement) -> Mapping[cst.CSTNode, CodeRange]:
-        """Write a statement out inside as many blocks as it stands in, each of which takes one line more."""
+        """Write a statement out inside as many blocks as it stands in, each of which takes one line more.
+
+        Raises:
+            RecursionError: It is nested too deeply.
+        """
         node = statement.node
         for indent in reversed(statement.indents):
             node = cst.If(cst.Name("_"), cst.IndentedBlock([node], indent=indent))
         module = cst.Module(
             [node], default_indent=self._tree.default_indent, default_newline=self._tree.default_newline
         )
-        return MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
+        try:
+            return MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
+        except KeyError:  # on the way out of a RecursionError, libcst asks for places that it has not found yet
+            raise RecursionError from None
 
 
 def _lines_above(node: cst.BaseStatement) -> int:

@@ -217,6 +217,21 @@ def test_large_outputs_of_a_notebook_do_not_count():
     assert [record["code"] for record in found()] == ["CKP301"]
 
 
+@pytest.mark.parametrize("terms", [200, 400, 600, 800, 2_000])
+def test_a_long_sum_is_one_line_at_the_most_and_the_rest_is_linted(terms):
+    Path("a.py").write_text(FAULTY)
+    Path("sum.py").write_text(
+        "import torch\n\n\ndef run(model, path):\n    model.load_state_dict(torch.load(path))\n"
+        f"    x = {' + '.join(['path'] * terms)}\n    return model(x)\n"
+    )
+
+    made = lint(".", "--output-format", "concise")
+
+    assert "a.py:3:9: CKP301" in made.stdout
+    assert ("sum.py:5:27: CKP301" in made.stdout) == (not made.stderr)
+    assert made.stderr in {"", "error: sum.py: is nested too deeply to be followed; exclude the file\n"}
+
+
 def test_a_defect_in_a_rule_is_one_line(monkeypatch):
     Path("a.py").write_text(FAULTY)
 
