@@ -12,6 +12,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -22,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from pytest_ckpt.compare import OTHER_VALUES, describe, entries, equal, storage_address
 from pytest_ckpt.copying import Copier, duplicate
+from pytest_ckpt.distinguish import is_simple
 from pytest_ckpt.moment import (
     Moment,
     attributes,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 One = TypeVar("One")
 Run: TypeAlias = "Callable[[nn.Module], Any]"
-Kind = Literal["attribute", "submodule", "buffer", "derived", "config", "closure", "unknown"]
+Kind = Literal["attribute", "submodule", "buffer", "derived", "config", "closure", "on a tensor", "unknown"]
 _ABSENT = object()
 
 
@@ -51,7 +53,7 @@ class Culprit:
         key: Fully qualified name of the attribute or buffer; of the first submodule that differs where none was found.
         kind: What it is: an `attribute`, unregistered `submodule`s, a non-persistent `buffer`, a value `derived` from
             the state when the module was built, a `config` value that the loader built differently, a variable in the
-            `closure` of a hook, or `unknown`.
+            `closure` of a hook, an attribute `on a tensor`, or `unknown`.
         expected: The value on the saving side, described.
         actual: The value on the loading side, described.
         type: Name of the value's type on the saving side, or of the module that it should be.
@@ -70,21 +72,31 @@ class Culprit:
 class _Candidate:
     """What could make the outputs differ: `sure` where the two sides certainly differ in it.
 
-    It is held by a registry of the module, or by a cell of the closure of one of its hooks.
+    It is held by a registry of the module, or by a holder: a cell of the closure of one of its hooks, or a tensor, of
+    which it is an attribute.
     """
 
     path: str
     name: str
-    where: Literal["attributes", "_parameters", "_buffers", "cell"]
+    where: Literal["attributes", "_parameters", "_buffers", "cell", "tensor"]
     expected: Any
     actual: Any
     sure: bool = True
     hides_modules: bool = False
-    cell: CellType | None = None
+    holder: CellType | Tensor | None = None
 
     @property
     def key(self) -> str:
         return ".".join(filter(None, (self.path, self.name)))
+
+    def hold(self, value: Any) -> None:
+        """Have the holder hold a value."""
+        if isinstance(self.holder, CellType):
+            self.holder.cell_contents = value
+        elif value is _ABSENT:
+            vars(self.holder).pop(self.name, None)
+        else:
+            vars(self.holder)[self.name] = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +221,8 @@ class _Search:
             self._source.restore()  # a function that was transplanted may have run on it
             self._loaded.restore()
             for one in transplants:
-                if one.cell is not None:
-                    one.cell.cell_contents = one.actual
+                if one.holder is not None:
+                    one.hold(one.actual)
 
     def _transplant(self, transplants: Sequence[_Candidate]) -> None:
         modules = reachable(self._module)
@@ -222,15 +234,15 @@ class _Search:
                 registry[last] = duplicate(saved)
         copier = Copier(counterparts=counterparts(self._source_module, self._module))
         for candidate in transplants:
-            owner = modules[candidate.path]
-            if candidate.cell is not None:
-                candidate.cell.cell_contents = copier.copy(candidate.expected)
+            expected = candidate.expected if candidate.expected is _ABSENT else copier.copy(candidate.expected)
+            if candidate.holder is not None:
+                candidate.hold(expected)
             elif candidate.where != "attributes":
-                getattr(owner, candidate.where)[candidate.name] = copier.copy(candidate.expected)
-            elif candidate.expected is _ABSENT:
-                remove_attribute(owner, candidate.name)
+                getattr(modules[candidate.path], candidate.where)[candidate.name] = expected
+            elif expected is _ABSENT:
+                remove_attribute(modules[candidate.path], candidate.name)
             else:
-                _put(owner, candidate.name, copier.copy(candidate.expected))
+                _put(modules[candidate.path], candidate.name, expected)
 
     def unknown(self, place: str) -> Culprit:
         """Name the first submodule whose outputs differ, where no attribute explains it."""
@@ -301,7 +313,8 @@ def _candidates(
             one = _Candidate(path, name, _registry_of(owners[path], name), tensor, actual)
             if one.key not in carried and not equal(tensor, actual):
                 found.append(one)
-    return (*found, *_bound_to_hooks(source_module, loaded_module, places))
+    bound = _bound_to_hooks(source_module, loaded_module, places), _bound_to_tensors(source_module, loaded_module)
+    return (*found, *chain(*bound))
 
 
 def _bound_to_hooks(source: nn.Module, loaded: nn.Module, places: Mapping[int, int]) -> Iterator[_Candidate]:
@@ -319,7 +332,20 @@ def _bound_to_hooks(source: nn.Module, loaded: nn.Module, places: Mapping[int, i
                     continue
                 if not equal(expected, actual, counterparts=places):
                     hides = any(id(inner) not in names for inner in modules_within(expected))
-                    yield _Candidate(names[id(one)], name, "cell", expected, actual, hides_modules=hides, cell=cell)
+                    yield _Candidate(names[id(one)], name, "cell", expected, actual, hides_modules=hides, holder=cell)
+
+
+def _bound_to_tensors(source: nn.Module, loaded: nn.Module) -> Iterator[_Candidate]:
+    """List the attributes of parameters and buffers that differ, such as the scale of a quantised weight."""
+    theirs = entries(loaded)
+    for key, tensor in entries(source).items():
+        other = theirs.get(key)
+        if other is None or not (is_simple(tensor) and is_simple(other)):
+            continue
+        for name in dict.fromkeys((*vars(tensor), *vars(other))):
+            expected, actual = vars(tensor).get(name, _ABSENT), vars(other).get(name, _ABSENT)
+            if not equal(expected, actual):
+                yield _Candidate(key, name, "tensor", expected, actual, holder=other)
 
 
 def _hooks(module: nn.Module) -> list[Any]:
@@ -358,8 +384,10 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
     kind: Kind = "attribute"
     if one.hides_modules:
         kind = "submodule"
-    elif one.cell is not None:
+    elif one.where == "cell":
         kind = "closure"
+    elif one.where == "tensor":
+        kind = "on a tensor"
     elif one.key in derived:
         kind = "derived"
     elif one.where == "_buffers":

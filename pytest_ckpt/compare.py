@@ -276,10 +276,15 @@ class _Equality:
             return self._of_functions(one, other)
         if type(one).__eq__ is not _DEFAULT_EQUALITY:
             try:
-                return bool(one == other)
+                return bool(one == other) and (self._unknown or self._same_attributes(one, other))
             except Exception:  # noqa: BLE001, S110 -- a foreign __eq__ may raise anything, a dataclass of tensors does
                 pass
         return self._states(state_of(one), state_of(other))
+
+    def _same_attributes(self, one: Any, other: Any) -> bool:
+        """Compare what an equality of its own may leave out, such as an attribute that was added to a dataclass."""
+        states = state_of(one), state_of(other)
+        return any(state is None for state in states) or self.of(*states)
 
     def _of_keys(self, ones: list[Any], others: list[Any]) -> bool:
         """Compare the keys of two dicts in their order; an optimizer's state has tensors for keys."""

@@ -10,6 +10,7 @@ import copy
 import copyreg
 import random
 import threading
+from array import array
 from collections import deque
 from collections.abc import MutableMapping
 from types import FunctionType, MethodType
@@ -175,6 +176,8 @@ def _refill(original: Any, copied: Any, back: dict[int, Any]) -> None:
             items = [of(value) for value in copied]
             original.clear()
             original.update(items) if isinstance(original, set) else original.extend(items)
+        elif isinstance(original, (array, bytearray)):
+            original[:] = copied
         elif isinstance(original, threading.local):
             vars(original).clear()
             vars(original).update((name, of(value)) for name, value in vars(copied).items())

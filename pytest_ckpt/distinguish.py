@@ -58,6 +58,11 @@ def is_simple(tensor: Tensor) -> bool:
     )
 
 
+def is_count(tensor: Tensor) -> bool:
+    """Whether a tensor holds a single whole number or flag."""
+    return is_simple(tensor) and tensor.numel() == 1 and not (tensor.is_floating_point() or tensor.is_complex())
+
+
 def is_table(tensor: Tensor) -> bool:
     """Whether a tensor holds whole numbers or flags that are not all alike, such as positions, indices or a mask."""
     if tensor.layout != torch.strided or tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized:

@@ -21,7 +21,7 @@ from torch import nn
 
 from pytest_ckpt.compare import describe, uninitialized
 from pytest_ckpt.moment import attributes, modules_within, reachable, set_attribute
-from pytest_ckpt.outputs import ForwardError, Runner, moved, where
+from pytest_ckpt.outputs import ForwardError, Runner, moved, set_mode, where
 from pytest_ckpt.surroundings import kept
 from pytest_ckpt.trip import Changed, Trip
 
@@ -92,7 +92,7 @@ def simulate(call: Call, trip: Trip | None) -> Elsewhere:
 
 
 def _in_mode(call: Call, module: nn.Module) -> Elsewhere:
-    module.train(call.mode == "train")
+    set_mode(module, training=call.mode == "train")
     with kept(module):  # no stand-in may stay in a global or a class
         return forward_elsewhere(module, call.runner)
 

@@ -28,7 +28,7 @@ from pytest_ckpt.attribution import smallest
 from pytest_ckpt.compare import describe, equal
 from pytest_ckpt.facts import unwrapped
 from pytest_ckpt.moment import attributes, set_attribute
-from pytest_ckpt.outputs import Runner, first_difference, leaves, same_randomness
+from pytest_ckpt.outputs import Runner, first_difference, leaves, same_randomness, set_mode
 from pytest_ckpt.surroundings import Outside, Place, code_of, dotted, used
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _HASHES = ("1", "2")
 _NAMES = frozenset({"hash", "set", "frozenset"})
+_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _SETS = frozenset(dis.opmap[name] for name in ("BUILD_SET", "SET_ADD"))
 _COMPREHENSIONS = ("<setcomp>", "<listcomp>", "<dictcomp>", "<genexpr>")
 _CONTAINERS = (dict, list, tuple, set, frozenset)
@@ -81,7 +82,10 @@ def _uses_hashes(module: nn.Module) -> bool:
 
 
 def _hashes(code: CodeType) -> bool:
-    return not _NAMES.isdisjoint(code.co_names) or not _SETS.isdisjoint(code.co_code[::2])
+    if not _SETS.isdisjoint(code.co_code[::2]):
+        return True
+    named = not _NAMES.isdisjoint(code.co_names)  # though it may be a method, as that of a context variable
+    return named and any(one.opname in _LOADS and one.argval in _NAMES for one in dis.get_instructions(code))
 
 
 @cache
@@ -205,7 +209,7 @@ def _there(question: Mapping[str, Any]) -> dict[str, Any]:
                 load_state(module, state)
             else:
                 module.load_state_dict(state, strict=not any(question["allowed"]))
-    module.train(question["mode"] == "train")
+    set_mode(module, training=question["mode"] == "train")
     outputs = Runner(pickle.loads(question["inputs"]))(module)  # noqa: S301 -- as above
     known = {(home, path): attrgetter(path)(sys.modules[home]) for home, path in question["globals"]}
     return {

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ _REGISTRIES = frozenset(name for name, value in nn.Module().__dict__.items() if 
 def attributes(module: nn.Module) -> dict[str, Any]:
     """Give what one module holds of its own besides parameters, buffers, submodules, hooks and mode."""
     found = {name: value for name, value in vars(module).items() if name not in _INTERNAL}
+    if "_concrete_type" in found:  # a script module, whose attributes are not in Python
+        declared = found["_concrete_type"].get_attributes()
+        return {name: getattr(module, name) for name in declared if name not in _INTERNAL}
     slots = copyreg._slotnames(type(module))  # type: ignore[attr-defined]  # noqa: SLF001 -- what pickle itself uses
     found.update((name, getattr(module, name)) for name in slots if hasattr(module, name))
     return found
@@ -41,7 +45,10 @@ def attributes(module: nn.Module) -> dict[str, Any]:
 
 def set_attribute(module: nn.Module, name: str, value: Any) -> None:
     """Set an attribute that `attributes` gives, past the module's own `__setattr__`."""
-    object.__setattr__(module, name, value)
+    if isinstance(module, torch.jit.ScriptModule):
+        setattr(module, name, value)
+    else:
+        object.__setattr__(module, name, value)
 
 
 def remove_attribute(module: nn.Module, name: str) -> None:
@@ -153,7 +160,7 @@ class Moment:
             (registry, dict(registry))
             for one in self._modules.values()
             for name, registry in vars(one).items()
-            if name in _REGISTRIES
+            if name in _REGISTRIES and isinstance(registry, dict)  # those of a script module are views
         ]
         self._flags = {name: (type(one), one.training) for name, one in self._modules.items()}
         self.tensors = {
@@ -190,7 +197,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replaced:
-    """An attribute of a module that holds something else than before.
+    """An attribute of a module, or a submodule without tensors, that holds or is something else than before.
 
     Attributes:
         key: Its fully qualified name.
@@ -211,9 +218,21 @@ class Replaced:
         """Whether it is a registry of forward hooks."""
         return self.name in _FORWARD_HOOKS
 
+    @property
+    def is_submodule(self) -> bool:
+        """Whether it is a submodule."""
+        return isinstance(self.before, nn.Module)
+
+    def put(self, value: Any) -> None:
+        """Have the module hold a value there."""
+        if self.is_submodule:
+            self.owner._modules[self.name] = value  # noqa: SLF001 -- the registry, past what __setattr__ is overridden with
+        else:
+            set_attribute(self.owner, self.name, value)
+
 
 class Attributes:
-    """What a module and its submodules hold in attributes and as forward hooks at one time; parameters are left out."""
+    """What a module and its submodules hold at one time besides tensors: attributes, forward hooks, submodules."""
 
     def __init__(self, module: nn.Module) -> None:
         """Copy it.
@@ -232,10 +251,21 @@ class Attributes:
             for path, owner in module.named_modules()
             for name in _FORWARD_HOOKS
         ]
+        self._held += [
+            Replaced(".".join(filter(None, (path, name))), owner, name, child, None)
+            for path, owner in module.named_modules()
+            for name, child in owner.named_children()
+            if not any(True for _ in chain(child.parameters(), child.buffers()))
+        ]
 
     def replaced(self) -> Iterator[Replaced]:
         """Give those that hold something else now."""
         for one in self._held:
-            now = vars(one.owner)[one.name] if one.is_hooks else attributes(one.owner).get(one.name)
-            if not equal(one.before, now):
+            if one.is_submodule:
+                now = one.owner._modules.get(one.name)  # noqa: SLF001 -- as above
+                same = now is one.before
+            else:
+                now = vars(one.owner)[one.name] if one.is_hooks else attributes(one.owner).get(one.name)
+                same = equal(one.before, now)
+            if not same:
                 yield replace(one, now=now)

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -209,6 +209,18 @@ def _widened(inputs: Any) -> Any:
         return leaf.double() if floating else leaf
 
     return tree_map(widened, inputs)
+
+
+def set_mode(module: nn.Module, *, training: bool) -> None:
+    """Put a module into a mode, unless it has but one, as an exported program does.
+
+    What `train` and `eval` give is not used: some modules return another one, or None.
+    """
+    with suppress(NotImplementedError):
+        if training:
+            module.train()
+        else:
+            module.eval()
 
 
 def where(error: BaseException) -> str:

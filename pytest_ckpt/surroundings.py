@@ -8,12 +8,15 @@ module was used, or to what a new process has, and the checkpoint is loaded once
 from __future__ import annotations
 
 import os
+import random
 import sys
 import sysconfig
 import threading
+from array import array
 from collections import deque
 from collections.abc import MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
@@ -49,8 +52,8 @@ class Place:
     """A variable outside of a module.
 
     Attributes:
-        owner: The Python module, the class or the function that has it, the cell of a closure that holds it, or the
-            environment.
+        owner: The Python module, the class or the function that has it, the cell of a closure that holds it, the
+            environment, or a context variable.
         name: Its name.
         key: What a report calls it: a global by its name, an attribute of a class as one of the module.
     """
@@ -72,6 +75,11 @@ class Place:
                 return self.owner.cell_contents
             except ValueError:
                 return _ABSENT
+        if isinstance(self.owner, ContextVar):
+            try:
+                return self.owner.get()
+            except LookupError:
+                return _ABSENT
         if self.owner is os.environ:
             return os.environ.get(self.name, _ABSENT)
         if self._is_default:
@@ -83,6 +91,9 @@ class Place:
         if isinstance(self.owner, CellType):
             if value is not _ABSENT:
                 self.owner.cell_contents = value
+        elif isinstance(self.owner, ContextVar):
+            if value is not _ABSENT:
+                self.owner.set(value)
         elif self.owner is os.environ:
             os.environ.pop(self.name, None)
             os.environ.update({} if value is _ABSENT else {self.name: value})
@@ -109,6 +120,8 @@ class Place:
             return "a closure"
         if self.owner is os.environ:
             return "the environment"
+        if isinstance(self.owner, ContextVar):
+            return "a context variable"
         if isinstance(self.owner, FunctionType):
             return f"function {self.owner.__qualname__}"
         return self.owner.__name__ if isinstance(self.owner, ModuleType) else f"class {self.owner.__qualname__}"
@@ -149,7 +162,7 @@ class _Held:
             moment.restore()
 
     def same(self, other: _Held) -> bool:
-        ours, theirs = ([moment.tensors for moment in one._moments] for one in (self, other))  # noqa: SLF001 -- of one class
+        ours, theirs = ([(each.tensors, each.attributes) for each in one._moments] for one in (self, other))  # noqa: SLF001 -- of one class
         return equal(self.copy, other.copy) and equal(ours, theirs)
 
     @property
@@ -328,7 +341,7 @@ def _imported(before: Mapping[Place, _Held]) -> dict[Place, Any]:
     """Give what a new process has in those places that hold tensors or modules and whose module it can import."""
     found = {}
     for place, held in before.items():
-        if isinstance(place.owner, CellType) or not (spare.holds_tensor(place.get()) or held.has_modules):
+        if isinstance(place.owner, (CellType, ContextVar)) or not (spare.holds_tensor(place.get()) or held.has_modules):
             continue
         home = place.owner.__name__ if isinstance(place.owner, ModuleType) else place.owner.__module__
         values = spare.values(home)
@@ -417,7 +430,9 @@ def _of_function(function: FunctionType, seen: dict[int, Any]) -> Iterator[Place
         yield from (Place(os.environ, name, name) for name in _strings(function.__code__) if name in os.environ)
     for name in names:
         value = function.__globals__.get(name, _ABSENT)
-        if home is not None and vars(home) is function.__globals__ and _may_hold_state(value):
+        if isinstance(value, ContextVar):
+            yield Place(value, name, name)
+        elif home is not None and vars(home) is function.__globals__ and _may_hold_state(value):
             yield Place(home, name, name)
         yield from _within(value, names, seen)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -486,9 +501,21 @@ def _may_hold_state(value: Any) -> bool:
         return False
     if _is_cache(value):
         return True
-    if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module, threading.local, WeakKeyDictionary)):
+    if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module, threading.local, WeakKeyDictionary, array)):
         return value is not _ABSENT
-    return type(value).__module__ == "numpy" or _is_own(type(value).__module__)
+    return type(value).__module__ == "numpy" or _is_own(type(value).__module__) or _is_record(value)
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value is an object of a library's that holds plain values alone, such as a namespace; no generator."""
+    held = getattr(value, "__dict__", {})
+    return bool(held) and not isinstance(value, random.Random) and all(map(_is_plain, held.values()))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, _CONTAINERS):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, (*_PLAIN, torch.Tensor, torch.dtype))
 
 
 @cache

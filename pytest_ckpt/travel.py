@@ -26,7 +26,7 @@ from pytest_ckpt.compare import (
 )
 from pytest_ckpt.conflicts import collisions, strays, tie_conflicts
 from pytest_ckpt.copying import duplicate
-from pytest_ckpt.distinguish import distinguish, is_table
+from pytest_ckpt.distinguish import distinguish, is_count, is_table
 from pytest_ckpt.elsewhere import simulate
 from pytest_ckpt.facts import (
     blamed,
@@ -44,8 +44,8 @@ from pytest_ckpt.facts import (
 )
 from pytest_ckpt.findings import UsageError
 from pytest_ckpt.loading import FileLoader, listening, require_module
-from pytest_ckpt.moment import Attributes, Moment, marks, set_attribute
-from pytest_ckpt.outputs import ForwardError, Trained, draw, first_difference, same_randomness, where
+from pytest_ckpt.moment import Attributes, Moment, marks
+from pytest_ckpt.outputs import ForwardError, Trained, draw, first_difference, same_randomness, set_mode, where
 from pytest_ckpt.probes import probe
 from pytest_ckpt.snapshot import Prints, Snapshot, changed_modes, modes
 from pytest_ckpt.surroundings import EMPTY_CACHE, WHAT_IS_CACHED, emptied, filled_caches, kept_for, shared_with
@@ -163,7 +163,8 @@ class Traveller:
         That is a pretrained base, which a save of the trainable parameters alone rightly leaves out, and what the
         constructor of a network counts out, such as position ids, which many loaders drop. Another buffer is moved even
         so, and every one where there are no parameters beside: a loader that drops what the constructor makes again
-        says so with `allow_missing`.
+        says so with `allow_missing`. A flag or count that is another than in a fresh module stays too: turned back, as
+        from "initialised" to "not yet", it would have the first forward overwrite what is to be compared.
         """
         self._twin = self._call.build_apart(trip.source)
         live = entries(trip.bare)  # now, since a constant that both are built on has been replaced
@@ -175,6 +176,11 @@ class Traveller:
             if (not tensor.requires_grad if isinstance(tensor, nn.Parameter) else learns and is_table(tensor))
             and name in live
             and difference(name, live[name], tensor) is None
+        }
+        given |= {
+            name
+            for name, tensor in twin.items()
+            if is_count(tensor) and name in live and difference(name, live[name], tensor) is not None
         }
         trip.moved = frozenset(
             distinguish({name: live[name] for name in live if name in trip.carried and name not in given}, seed=0)
@@ -235,11 +241,11 @@ class Traveller:
                 return
             for one in found:
                 moment.restore()
-                set_attribute(one.owner, one.name, one.before)
+                one.put(one.before)
                 differs = first_difference(reference, self._run(trip.bare)) is not None
-                set_attribute(one.owner, one.name, one.now)
+                one.put(one.now)
                 if differs:
-                    shown = _hooks if one.is_hooks else describe
+                    shown = _hooks if one.is_hooks else repr if one.is_submodule else describe
                     yield Changed(one.key, shown(one.before), shown(one.now))
         except ForwardError:
             return  # what forward needs besides is another matter
@@ -524,9 +530,22 @@ class Traveller:
                 module.training = was_training  # and not by eval(), which may renew what loading should have renewed
         except Exception:  # noqa: BLE001 -- a used module may refuse what a fresh one takes; that is another matter
             return
-        trip.warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run_as_it_is, self._call.build)
-        if any(one.kind == "unknown" for one in trip.warm.culprits):
-            trip.warm = self._in_caches(used, reference) or trip.warm
+        warm = attribute_outputs(moment, loaded, used, {}, trip.carried, self._run_as_it_is, self._call.build)
+        if any(one.kind == "unknown" for one in warm.culprits):
+            found = self._in_caches(used, reference)
+            if found is None and self._loads_in_training(used, reference):
+                return  # its eval() writes to entries, as one that merges an adapter: it is loaded before that
+            warm = found or warm
+        trip.warm = warm
+
+    def _loads_in_training(self, used: nn.Module, reference: Any) -> bool:
+        """Whether a used module that is put into training mode, loaded and put back computes what it should."""
+        try:
+            used.train()
+            self._call.put(used, self._format.read(self._path, self._leg.loaded_on, used.state_dict))
+            return first_difference(reference, self._run(used)) is None
+        except Exception:  # noqa: BLE001 -- as above
+            return False
 
     def _in_caches(self, used: nn.Module, reference: Any) -> Attribution | None:
         """Name the functions whose caches, as `functools.lru_cache` keeps them, make a module compute something else.
@@ -552,10 +571,7 @@ class Traveller:
 
     def _run(self, module: nn.Module, runner: Runner | None = None) -> Any:
         """Put a module into the mode that outputs are compared in, and run it."""
-        if self._call.mode == "train":
-            module.train()
-        else:
-            module.eval()  # its result is not used: some modules return another one, or None
+        set_mode(module, training=self._call.mode == "train")
         return (runner or self._call.runner)(module, self._leg.loaded_on)
 
     def _run_as_it_is(self, module: nn.Module) -> Any:

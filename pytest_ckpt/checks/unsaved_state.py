@@ -95,6 +95,17 @@ class UnsavedState(Check):
                     culprit.expected,
                     culprit.actual,
                 )
+            elif culprit.kind == "on a tensor":
+                owner, _, name = culprit.key.rpartition(".")
+                yield Finding(
+                    self.name,
+                    culprit.key,
+                    f"it is an attribute of the tensor {owner}, of which a state_dict has the values alone, and the "
+                    f"outputs depend on it ({culprit.place})",
+                    f'self.register_buffer("{name}", ...) in the module, beside {owner.rpartition(".")[2]}',
+                    culprit.expected,
+                    culprit.actual,
+                )
             elif culprit.kind == "unknown":
                 yield Finding(
                     self.name,

@@ -22,7 +22,7 @@ from pytest_ckpt.compatibility.values import Landing
 from pytest_ckpt.distinguish import distinguish
 from pytest_ckpt.facts import blamed
 from pytest_ckpt.findings import Finding, LegResult, Report, UsageError
-from pytest_ckpt.outputs import ForwardError, leaves
+from pytest_ckpt.outputs import ForwardError, leaves, set_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -203,7 +203,7 @@ class Judge:
     # -------------------------------------------------------------------------------------------------- outputs
 
     def _run(self, module: nn.Module) -> dict[str, Any]:
-        module.eval()
+        set_mode(module, training=False)
         try:
             return leaves(self._call.runner(module))
         except ForwardError as error:

@@ -16,7 +16,7 @@ from pytest_ckpt.findings import LegResult, Report, UsageError
 from pytest_ckpt.golden import MOST_BYTES, schema
 from pytest_ckpt.golden.files import digest, packed, unpacked, write
 from pytest_ckpt.golden.manifest import Manifest, read
-from pytest_ckpt.outputs import ForwardError, Runner, kept_randomness, leaves, same_randomness
+from pytest_ckpt.outputs import ForwardError, Runner, kept_randomness, leaves, same_randomness, set_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -257,7 +257,7 @@ class Goldens:
 
 
 def _in_eval(module: nn.Module) -> nn.Module:
-    module.eval()  # its result is not used: some modules return another one, or None
+    set_mode(module, training=False)
     return module
 
 
