@@ -23,6 +23,8 @@ _WORDS: dict[Family, frozenset[str]] = {
         | {"shards", "shuffle", "shuffled", "stream"}
     ),
 }
+#: What has an average that is none of the weights.
+_MEASURED = frozenset({"accuracy", "grad", "loss", "losses", "metric", "norm", "return", "reward", "rewards", "score"})
 COUNTERS = frozenset(
     {
         "age",
@@ -103,6 +105,8 @@ def family_of(value: Any, name: object, inherited: Family) -> Family:
     found = words(name) | (words(type(value).__name__) if hasattr(value, "__dict__") else frozenset())
     if "exp" in found:
         found -= {"avg"}  # exp_avg and exp_avg_sq are Adam's
+    if found & _MEASURED:
+        found -= _WORDS["ema"]
     if {"loss", "scale"} <= found:
         return "scaler"
     return next((family for family in _WORDS if found & _WORDS[family]), inherited)

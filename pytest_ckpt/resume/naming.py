@@ -200,6 +200,8 @@ def _what(slot: Slot, expected: Slot | None, actual: Slot | None, saved: World, 
     both = isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
     if both and one.dtype != other.dtype:
         return "it came back in another dtype"
+    if both and one.shape != other.shape and (fresh is None or not equal(fresh.value, other)):
+        return "it came back in another shape"
     if fresh is not None and equal(fresh.value, other):
         return "it was not restored: it holds what a new run holds" + _behind(one, other)
     twin = _twin(slot, other, saved) if both else ""

@@ -79,8 +79,13 @@ class TransformersRun(SteppedRun):
 
     def _pauses(self) -> Any:
         stepper, asked, took, seen = self._stepper, self._asked, self.took, self._seen
+        handler = self.trainer.callback_handler
 
         class Pauses(transformers.TrainerCallback):
+            def on_train_begin(self, *_words: Any, **_more: Any) -> None:
+                """Come last again: those that resuming has built anew come after it."""
+                handler.callbacks = [*(one for one in handler.callbacks if one is not self), self]
+
             def on_step_begin(self, *_words: Any, **_more: Any) -> None:
                 stepper.pause(BEGIN)
 

@@ -608,3 +608,42 @@ class HistoryInDatabase(Loop):
 
     def after(self, number, loss):
         self.log.execute("insert into losses values (?)", (loss.item(),))
+
+
+@faulty("unsaved-state", key="loss_ema")
+class AverageOfLosses(Loop):
+    """An average, but none of the weights."""
+
+    def setup(self):
+        self.loss_ema = {"mse": 1.0}
+
+    def loss(self, number):
+        loss = super().loss(number)
+        self.loss_ema["mse"] = 0.5 * self.loss_ema["mse"] + 0.5 * loss.item()
+        return loss / self.loss_ema["mse"]
+
+
+class Recent(Loop):
+    """Keeps the last losses, up to three, and divides by their mean."""
+
+    def setup(self):
+        self.recent = torch.ones(1)
+
+    def loss(self, number):
+        loss = super().loss(number)
+        self.recent = torch.cat([self.recent, loss.detach()[None]])[-3:]
+        return loss / self.recent.mean()
+
+    def state(self):
+        return {**super().state(), "recent": self.recent}
+
+    def restore(self, content):
+        super().restore(content)
+        self.recent = content["recent"]
+
+
+@faulty("unsaved-state", key="recent")
+class RecentCutByLoading(Recent):
+    def restore(self, content):
+        super().restore(content)
+        self.recent = self.recent[:-1]
