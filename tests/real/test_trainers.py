@@ -13,6 +13,7 @@ import transformers
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
+from transformers.trainer_callback import ExportableState
 
 from pytest_ckpt import UsageError, check_resume
 
@@ -101,13 +102,14 @@ class Rows(torch.utils.data.Dataset[Any]):
         return {"input_ids": tokens, "labels": tokens}
 
 
-def huggingface(trainer: Any = transformers.Trainer, **words: Any) -> Any:
+def huggingface(trainer: Any = transformers.Trainer, callback: Any = None, **words: Any) -> Any:
     def training() -> Any:
         arguments = transformers.TrainingArguments(
             output_dir="unused", per_device_train_batch_size=2, max_steps=20, report_to=[], use_cpu=True,
             disable_tqdm=True, save_strategy="no", logging_strategy="no", learning_rate=0.01, **words,
         )  # fmt: skip
-        return trainer(model=transformers.GPT2LMHeadModel(CONFIG), args=arguments, train_dataset=Rows())
+        model, callbacks = transformers.GPT2LMHeadModel(CONFIG), [callback()] if callback else []
+        return trainer(model=model, args=arguments, train_dataset=Rows(), callbacks=callbacks)
 
     return training
 
@@ -145,3 +147,24 @@ def test_transformers_that_saves_the_model_alone_is_found():
 def test_transformers_loses_attributes_of_the_trainer():
     report = check_resume(huggingface(Counting), steps=4, resume_at=2)
     assert [one.key for one in report.findings] == ["trainer.rounds"], report.text()
+
+
+class Decaying(transformers.TrainerCallback, ExportableState):
+    """Raises the weight decay with each step, and has the trainer save how far it is."""
+
+    def __init__(self, steps: int = 0) -> None:
+        self.steps = steps
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"steps": self.steps}}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        self.steps += 1
+        for group in parts["optimizer"].param_groups:
+            group["weight_decay"] = 0.05 * self.steps
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_transformers_restores_callbacks_if_it_is_told_to(restored):
+    report = check_resume(huggingface(callback=Decaying, restore_callback_states_from_checkpoint=restored))
+    assert [one.category for one in report.findings] == ([] if restored else ["step-counter"]), report.text()
