@@ -77,7 +77,7 @@ class Differing:
         """Give the one that alone brings the old outputs back, or all if they do together."""
         for setting, old in self._old:
             if bench.first([old], setting.put, setting.value) is not None:
-                return _causes(setting.keys, describe(old), describe(setting.value))
+                return _causes(setting.keys, _shown(old), _shown(setting.value))
         for setting, old in self._old:
             setting.put(old)
         try:
@@ -90,9 +90,7 @@ class Differing:
     def suspects(self) -> tuple[Cause, ...]:
         """Give all of them, whether or not the outputs come back with the old ones."""
         return tuple(
-            cause
-            for setting, old in self._old
-            for cause in _causes(setting.keys, describe(old), describe(setting.value))
+            cause for setting, old in self._old for cause in _causes(setting.keys, _shown(old), _shown(setting.value))
         )
 
 
@@ -116,7 +114,7 @@ def _other_values(bench: Bench, settings: Iterable[_Setting]) -> Iterator[tuple[
     for setting in settings:
         found = _other_value(bench, setting)
         if found is not None:
-            yield _causes(setting.keys, describe(found), describe(setting.value))
+            yield _causes(setting.keys, _shown(found), _shown(setting.value))
 
 
 def _is_bound(owner: nn.Module, name: str) -> bool:
@@ -150,13 +148,27 @@ def _other_value(bench: Bench, setting: _Setting) -> Any:
     if isinstance(value, str):
         return bench.first(words(value), setting.put, value)
     if isinstance(value, tuple):
-        return bench.first(tuples(value), setting.put, value)
+        return _other_tuple(bench, setting)
     found = bench.first(ACTIVATIONS.values(), setting.put, value)
     return None if found is None else _name_of(found)
 
 
 def _name_of(activation: Any) -> str:
     return next(name for name, function in ACTIVATIONS.items() if function is activation)
+
+
+def _other_tuple(bench: Bench, setting: _Setting) -> Any:
+    """Try tuples of whole numbers; the padding of a convolution that keeps the size follows its dilation."""
+    held = [(owner, attributes(owner).get("padding")) for _, owner in setting.owners]
+
+    def put(value: tuple[int, ...]) -> None:
+        setting.put(value)
+        for owner, padding in held:
+            if setting.name == "dilation" and isinstance(padding, tuple):
+                wide = [size * new // old for size, new, old in zip(padding, value, setting.value, strict=False)]
+                set_attribute(owner, "padding", tuple(wide))
+
+    return bench.first(tuples(setting.value), put, setting.value)
 
 
 def _other_integer(bench: Bench, setting: _Setting) -> int | None:
@@ -180,20 +192,30 @@ def _other_integer(bench: Bench, setting: _Setting) -> int | None:
 
 
 def _following(owner: nn.Module, setting: _Setting, value: int) -> dict[str, Any]:
-    """Give the other numbers of a submodule that follow from one, where the product of two is a size of its tensors."""
+    """Give the other numbers of a submodule that follow from one, where the product of two is a size of its tensors.
+
+    The second of the two may be held by none: a scale follows from it even so.
+    """
     sizes = {size for tensor in owner.parameters() for size in tensor.shape}
     found: dict[str, Any] = {}
-    if value <= 0:
+    if value <= 0 or setting.value <= 0:
         return found
     numbers = {name: other for name, other in attributes(owner).items() if name not in {setting.name, *_BOUND}}
     for name, other in numbers.items():
         if type(other) is not int or other * setting.value not in sizes or other * setting.value % value:
             continue
         found[name] = other * setting.value // value
+    for size in sizes:
+        part = size // setting.value if size % setting.value == size % value == 0 else 0
         for scale, factor in numbers.items():
-            if isinstance(factor, float) and other > 1 and isclose(factor, other**-0.5):
-                found[scale] = found[name] ** -0.5
+            if isinstance(factor, float) and part > 1 and isclose(factor, part**-0.5):
+                found[scale] = (size // value) ** -0.5
     return found
+
+
+def _shown(value: Any) -> str:
+    """Show a setting as one types it."""
+    return repr(value) if isinstance(value, tuple) else describe(value)
 
 
 def _causes(keys: list[str], expected: str, actual: str) -> tuple[Cause, ...]:

@@ -393,3 +393,31 @@ def batch_norm_became_group_norm_of_the_same_names():
             return (x - x.mean(self.axis, keepdim=True)) * self.weight + self.bias
 
     return lambda: Chain(norm=Frozen(0)), lambda: Chain(norm=Frozen(1))
+
+
+class Attention(nn.Module):
+    """The size of a head is held by nobody, and the scale follows from it."""
+
+    def __init__(self, heads=2):
+        super().__init__()
+        self.heads, self.scale = heads, (8 // heads) ** -0.5
+        self.embed, self.qkv, self.out = nn.Embedding(6, 8), nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, tokens):
+        query, key, value = self.qkv(self.embed(tokens)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(-2, -1) * self.scale).softmax(-1)
+        return self.out((weights @ value).transpose(1, 2).flatten(2))
+
+
+@breaks(MEANING, key="heads", inputs=TOKENS)
+def heads_and_the_scale_with_them():
+    return Attention, lambda: Attention(heads=4)
+
+
+def convolution(dilation=1):
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=dilation, dilation=dilation), nn.ReLU(), nn.Conv2d(4, 4, 1))
+
+
+@breaks(MEANING, key="0.dilation", inputs=IMAGES)
+def dilation_and_the_padding_with_it():
+    return convolution, lambda: convolution(dilation=2)
