@@ -289,26 +289,31 @@ def lapses(loader: Loader, wrong: Mismatch, keys: Mapping[str, Tensor]) -> tuple
         keys: Entries of the module to be judged by, each with the value that it has when all is loaded.
     """
     attempt = loader.give(wrong.state_dict, keys)
-    found = ((key, outcome_for(loader.name(key), key, expected, wrong, attempt)) for key, expected in keys.items())
+    found = ((key, outcome_for(loader, key, expected, wrong, attempt)) for key, expected in keys.items())
     return tuple(Lapse(wrong.kind, key, outcome) for key, outcome in found if outcome is not None)
 
 
-def outcome_for(name: str, key: str, expected: Tensor, wrong: Mismatch, attempt: Attempt) -> Outcome | None:
+def outcome_for(loader: Loader, key: str, expected: Tensor, wrong: Mismatch, attempt: Attempt) -> Outcome | None:
     """Tell what became of one entry for which a checkpoint does not fit; None where that is as it should be.
 
     Args:
-        name: The entry's name in the state_dict.
-        key: Its name in the module.
+        loader: The loader that the checkpoint was given to.
+        key: The entry's name in the module.
         expected: Its value when all is loaded.
         wrong: The checkpoint.
         attempt: What came of it.
     """
-    now = attempt.now.get(key)
+
+    def converted() -> bool:
+        """Whether the file holds the entry in another form, so that nobody knows what should come of other values."""
+        return attempt.before is None and not bits_equal(loader.state[name].to(expected.dtype), expected)
+
+    now, name = attempt.now.get(key), loader.name(key)
     if now is None or attempt.refused is not None:
         return None
     if name in wrong.reshaped and (attempt.before is not None or attempt.kept(key, expected)):
         return _outcome_of_reshaped(now, expected, wrong.state_dict[name], attempt)
-    if name in wrong.retyped and bits_equal(now.detach(), wrong.state_dict[name].to(now.dtype)):
+    if name in wrong.retyped and (bits_equal(now.detach(), wrong.state_dict[name].to(now.dtype)) or converted()):
         return None
     if name not in {*wrong.missing, *wrong.retyped} or not attempt.kept(key, expected):
         return None  # filled with a default on purpose, or brought back from elsewhere

@@ -328,8 +328,7 @@ class _Trial:
 
     def _unsaid(self, wrong: Mismatch, mode: _Mode, attempt: Attempt) -> list[Lapse]:
         """List the entries that do not fit and of which nothing was said."""
-        named = ((key, mode.loader.name(key), expected) for key, expected in self._keys.items())
-        found = ((key, outcome_for(name, key, expected, wrong, attempt)) for key, name, expected in named)
+        found = ((key, outcome_for(mode.loader, key, expected, wrong, attempt)) for key, expected in self._keys.items())
         return [Lapse(wrong.kind, key, outcome) for key, outcome in found if outcome is not None]
 
     def _ignored(self, wrong: Mismatch, mode: _Mode, attempt: Attempt) -> list[Lapse]:

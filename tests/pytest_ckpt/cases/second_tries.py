@@ -277,3 +277,19 @@ def load_from_json(path: Path) -> Net:
 @faulty("value-changed", "dtype-changed", key="body.weight", save=save_to_json, load=load_from_json, **TRAINED)
 def json_with_four_digits():
     return Net()
+
+
+def save_negated(module: nn.Module, path: Path) -> None:
+    torch.save({key: -value for key, value in module.state_dict().items()}, path)
+
+
+def load_negated(path: Path) -> Net:
+    module = Net()
+    module.load_state_dict({key: -value for key, value in read(path).items()})
+    return module
+
+
+@correct(save=save_negated, load=load_negated, **TRAINED)
+def converted_on_both_ways():
+    """What becomes of values of another dtype cannot be told here."""
+    return Net()
