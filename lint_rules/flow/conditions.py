@@ -94,10 +94,11 @@ class Conditions(Machine):
         elif isinstance(target, cst.Subscript):
             for base in self._value(target.value, frame):
                 self._state.add_attribute(base, ITEM, values)
+                if index := index_of(target):
+                    self._drop_from(base, self._state.attribute(base, index) or NOTHING)
+                    self._state.set_attribute(base, index, values)
                 self._keep_in(base, values)
                 self._merge_into(base, values)
-                if index := index_of(target):
-                    self._state.set_attribute(base, index, values)
         elif isinstance(target, cst.StarredElement):
             self._assign(target.value, self._make(target, frame, deps=self._deps(values)), frame)
 

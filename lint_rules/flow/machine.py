@@ -242,6 +242,12 @@ class Machine(ABC):
         if held:
             kept[container] = kept.get(container, frozenset()) | held
 
+    def _drop_from(self, container: Thing, values: Values) -> None:
+        """Note that a container holds other state dicts no more: something else has taken their place."""
+        dropped: frozenset[Keep] = frozenset().union(*(self._state.kept.get(each, frozenset()) for each in values))
+        if dropped and container in self._state.kept:
+            self._state.kept[container] -= dropped
+
     def _merge_into(self, state: Thing, values: Values) -> None:
         """Note that something other than the weights of this program is put into a state."""
         live = all(Kind.STATE in {thing.kind for thing in (each, *each.deps)} for each in values)

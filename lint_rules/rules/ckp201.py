@@ -38,8 +38,8 @@ def _may_run_what_it_loads(data: bytes) -> bool:
         bound = _BOUND.search(data, before, found.start())
         if bound is not None and bound[1] not in seen:
             seen.add(bound[1])
-            names = {bound[1], *re.findall(_TAKEN % bound[1], data[found.end() :])}
-            if re.compile(_RUN % b"|".join(sorted(names))).search(data, found.end()) is not None:
+            names = {bound[1], *re.findall(_TAKEN % bound[1], data)}
+            if re.compile(_RUN % b"|".join(sorted(names))).search(data) is not None:
                 return True
     return _RETURNED.search(data) is not None
 
@@ -813,6 +813,23 @@ class MissingEval(Rule):
                 return make(options)(x)
             """,
             why="the condition asks whether it is to be trained",
+        ),
+        Example(
+            """
+            import io
+
+            import torch
+            from normalizers import make
+
+
+            def test_pickle():
+                normalize, buffer = make(), io.BytesIO()
+                torch.save(normalize, buffer)
+                buffer.seek(0)
+                loaded = torch.load(buffer, weights_only=False)
+                assert loaded("A B") == normalize("A B")
+            """,
+            why="saved by the same program, to see that it comes back",
         ),
         Example(
             """
@@ -1812,8 +1829,18 @@ def _may_be_made_otherwise(use: Use, load: cst.Call, flow: Flow) -> bool:
 
     if method_of(load) == STATE_METHOD:
         return False
+    if _is_read_back(load, flow):
+        return True
     words = (node.value for node in walk(use.node.func) if isinstance(node, (cst.Name, cst.SimpleString)))
     return flow.pickles_evaluated or any(map(_CLASSES.search, words))
+
+
+def _is_read_back(load: cst.Call, flow: Flow) -> bool:
+    """Tell whether what is loaded whole was saved by the program itself: it comes back in the mode that it was in."""
+    read = flow.calls.get(load)
+    files = read.arguments[0] if read and read.arguments else set()
+    saves = (flow.calls[save] for save in flow.saved if save in flow.calls)
+    return any(not files.isdisjoint(written) for save in saves for written in save.arguments[1:])
 
 
 def _is_given_away(load: cst.Call, use: Use, flow: Flow) -> bool:

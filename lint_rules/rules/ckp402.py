@@ -139,9 +139,18 @@ class SaveWrappedModule(Rule):
                     model = nn.DataParallel(Net())
                     save_model(model, "net.pt")
                     self.keep("run.pt", model=model)
+
+
+            def keep_both(models):
+                coder, head = models
+                torch.save([coder.state_dict(), head.state_dict()], "both.pt")
+
+
+            coder, head = nn.DataParallel(Net()), Net()
+            keep_both([coder, head])
             """,
             why="saved by a function or method that is given it",
-            lines=(8, 13),
+            lines=(8, 13, 23),
             fixed="""
             import torch
             from torch import nn
@@ -161,6 +170,15 @@ class SaveWrappedModule(Rule):
                     model = nn.DataParallel(Net())
                     save_model(model, "net.pt")
                     self.keep("run.pt", model=model)
+
+
+            def keep_both(models):
+                coder, head = models
+                torch.save([getattr(coder, "module", coder).state_dict(), head.state_dict()], "both.pt")
+
+
+            coder, head = nn.DataParallel(Net()), Net()
+            keep_both([coder, head])
             """,
         ),
         Example(
@@ -493,6 +511,11 @@ class SaveWrappedModule(Rule):
             model = nn.DataParallel(Net())
             keep(model, model.module)
             checked(model)
+            if parallel:
+                bare = model.module
+            else:
+                bare = model
+            torch.save(bare.state_dict(), "bare.pt")
             """,
             why="parameters that are unwrapped, asked what they are, or given the module inside where there is one",
         ),
@@ -654,15 +677,19 @@ class _Wrapped:
             home = self._names.scope(base) if base is not None else home
         return id(home), name
 
-    def _bound_to(self, name: str, at: int, scope: Scope) -> _Wrap | None:
-        """Find the last wrapper that a name is bound to before a place in the source, or at all in other scopes."""
+    def _bound_to(self, name: str, at: int, scope: Scope, part: int | None = None) -> _Wrap | None:
+        """Find the last wrapper that a name is bound to before a place in the source, or at all in other scopes.
+
+        None where the module itself is on the other of two branches.
+        """
         found = self._bound.get(self._key(name, scope), [])
         if "." not in name and scope.owner(name) is scope:
             found = [each for each in found if each.order < at]
-        if any(each.at != each.order and _is_inside(each.value) for each in found):  # a call passes the module itself
+        last = max((each.order for each in found if each.always and not self._keeps(each.value, name)), default=0)
+        if any(_is_inside(each.value) and each.order > last for each in found):
             return None
         for each in sorted(found, key=lambda bound: bound.order, reverse=True):
-            wrap = self._wrap(each.value, each.at, each.scope, each.part)
+            wrap = self._wrap(each.value, each.at, each.scope, part if each.part is None else each.part)
             if wrap is not None:
                 return _Wrap(wrap.holder, wrap.always and each.always)
             if (each.always and not self._keeps(each.value, name)) or _is_inside(each.value):
@@ -737,12 +764,12 @@ class _Wrapped:
 
         while isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and method_of(value) in _KEEPS:
             value = value.func.value
-        if isinstance(value, cst.Tuple) and part is not None and part < len(value.elements):
+        if isinstance(value, (cst.Tuple, cst.List)) and part is not None and part < len(value.elements):
             return self._wrap(value.elements[part].value, at, scope, None)
         if isinstance(value, cst.IfExp):
             return self._either((value.body, value.orelse), at, scope, part)
         if isinstance(value, (cst.Name, cst.Attribute)):
-            return self._bound_to(_spelled(value), at, scope)
+            return self._bound_to(_spelled(value), at, scope, part)
         if not isinstance(value, cst.Call):
             return None
         name = self._names.resolve(value.func, scope) or ""

@@ -408,6 +408,23 @@ class StateDictAlias(Rule):
         ),
         Example(
             """
+            import torch
+            from runs import Net, losses, read_config
+
+            config = read_config("run.yaml")
+            model = Net()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            for loss in losses(model):
+                loss.backward()
+                optimizer.step()
+                spec = config["model"]
+                spec["state"] = model.state_dict()
+                torch.save({"model": spec}, "last.pt")
+            """,
+            why="each round puts a new state in the place of the last one",
+        ),
+        Example(
+            """
             class Synchronized:
                 def __init__(self, model, optimizer):
                     self.size = len(model.state_dict())
