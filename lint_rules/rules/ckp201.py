@@ -27,7 +27,8 @@ _TAKEN = rb"\b(\w+)\s*=\s*%s\s*[\[.]"
 _RUN = rb"\b(?:%s)(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
 _RETURNED = re.compile(rb"return\s+torch\.load\s*\(")
 _BEFORE = 200  # bytes in front of a call in which what it is assigned to stands, for a notebook may be one line
-_CLASSES = re.compile(r"(?i)class|klass|\bcls\b|type|constructor|factory|builder")
+#: What may be loaded whole and called, and has no mode.
+_OTHERS = re.compile(r"(?i)class|klass|\bcls\b|type|constructor|factory|builder|vocab|tokeni|dictionar|transform\b")
 
 
 def _may_run_what_it_loads(data: bytes) -> bool:
@@ -130,6 +131,22 @@ class MissingEval(Rule):
             """,
             why="one of two that a function makes",
             lines=(7,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def generate(decoder, start):
+                return decoder(start)
+
+
+            if __name__ == "__main__":
+                decoder = torch.load("decoder.pt", weights_only=False)
+                print(generate(decoder, 3))
+            """,
+            why="loaded whole below the function that runs it",
+            lines=(9,),
         ),
         Example(
             """
@@ -828,8 +845,15 @@ class MissingEval(Rule):
                 buffer.seek(0)
                 loaded = torch.load(buffer, weights_only=False)
                 assert loaded("A B") == normalize("A B")
+
+
+            def numbers(words, vocab):
+                return vocab(words)
+
+
+            print(numbers(["a", "b"], torch.load("vocab.pt", weights_only=False)))
             """,
-            why="saved by the same program, to see that it comes back",
+            why="saved by the same program, to see that it comes back; a vocabulary that is called",
         ),
         Example(
             """
@@ -1822,7 +1846,7 @@ def _follows_another(use: Use, mode: Mode, flow: Flow) -> bool:
 
 
 def _may_be_made_otherwise(use: Use, load: cst.Call, flow: Flow) -> bool:
-    """Tell whether what was loaded whole may have been saved in evaluation mode, or may be a class that is called."""
+    """Tell whether what was loaded whole may have been saved in evaluation mode, or may be no module."""
     import libcst as cst
 
     from lint_rules.tree import method_of, walk
@@ -1832,7 +1856,7 @@ def _may_be_made_otherwise(use: Use, load: cst.Call, flow: Flow) -> bool:
     if _is_read_back(load, flow):
         return True
     words = (node.value for node in walk(use.node.func) if isinstance(node, (cst.Name, cst.SimpleString)))
-    return flow.pickles_evaluated or any(map(_CLASSES.search, words))
+    return flow.pickles_evaluated or any(map(_OTHERS.search, words))
 
 
 def _is_read_back(load: cst.Call, flow: Flow) -> bool:
