@@ -203,7 +203,8 @@ def _inner(tensor: Tensor) -> tuple[Tensor, ...]:
     if flatten is None or type(tensor) in {torch.Tensor, nn.Parameter}:
         return ()
     names, _ = flatten()
-    return tuple(getattr(tensor, name) for name in names)
+    parts = (getattr(tensor, name) for name in names)
+    return tuple(part for part in parts if isinstance(part, torch.Tensor))  # a DTensor has its mesh among them
 
 
 def words(tensor: Tensor) -> Tensor:

@@ -379,6 +379,21 @@ def test_tensor_subclasses_are_compared_by_what_they_are_made_of():
     assert (found.aspect, found.expected, found.detail) == ("value", "float32[2]", "")
 
 
+class Placed(Scaled):
+    """Made of something else besides, as a DTensor is of its mesh."""
+
+    mesh = object()
+
+    def __tensor_flatten__(self):
+        return ["numbers", "mesh"], None
+
+
+def test_what_a_subclass_holds_besides_tensors_is_left_out():
+    values, scale = torch.tensor([1, 2], dtype=torch.int8), torch.tensor(0.5)
+    assert bits_equal(Placed(values, scale), Placed(values.clone(), scale))
+    assert not bits_equal(Placed(values, scale), Placed(values + 1, scale))
+
+
 def test_plain_subclasses_are_compared_as_tensors():
     class Named(torch.Tensor):
         pass
