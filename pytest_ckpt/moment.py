@@ -179,6 +179,10 @@ class Moment:
 
     def restore(self) -> None:
         """Bring the module back: the same objects, each with what it held."""
+        for one in self._modules.values():
+            reshard: Any = getattr(type(one), "reshard", None)
+            if reshard is not None and type(one).__name__.startswith("FSDP"):
+                reshard(one)  # forward leaves it whole, and FSDP keeps account of that elsewhere
         for registry, held in self._registries:
             registry.clear()
             registry.update(held)

@@ -1,10 +1,12 @@
-"""Wrappers put a prefix before every key: DataParallel, DistributedDataParallel with gloo, torch.compile."""
+"""Wrappers put a prefix before every key, DataParallel, DistributedDataParallel and torch.compile; FSDP2 shards."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from pytest_ckpt import check_module
 
@@ -90,3 +92,22 @@ def test_a_prefix_that_a_lenient_loader_skips_is_reported(wrapper):
     found = {one.key: one.category for one in report.findings}
     assert found.get("0.weight") == "key-mismatch", report.text()
     assert f"{PREFIXES[wrapper]}0.weight" in report.text()
+
+
+class Shifted(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 2)
+        self.shift = torch.rand(2)
+
+    def forward(self, x):
+        return super().forward(x) + self.shift
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"), [(lambda: nn.Linear(4, 2), []), (Shifted, ["shift"])], ids=["sound", "faulty"]
+)
+def test_a_module_that_fsdp_shards(kind, keys):
+    mesh = init_device_mesh("cpu", (1,))
+    report = check_module(lambda: fully_shard(kind(), mesh=mesh), inputs=torch.ones(3, 4))
+    assert [one.key for one in report.findings] == keys, report.text()
+    assert not report.notes
