@@ -1,13 +1,12 @@
 """Where nodes stand in a narrowed source, computed only for the statements that hold them.
 
 libcst finds positions by writing a whole module out again, which takes longer than everything else that is done to a
-file. The start of each statement is known from Python's own parser, so it is enough to write out the one statement of
-the module, or of a class, that a node belongs to.
+file. The start of each statement is known from Python's own parser, so it is enough to write out the innermost
+statement that a node belongs to.
 """
 
 from __future__ import annotations
 
-import ast
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
-from lint_rules.tree import walk
+from lint_rules.tree import children
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Iterator, Mapping, Sequence
 
     from lint_rules.regions import Region
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class _Statement:
-    """One statement of the module or of a class.
+    """One statement.
 
     Attributes:
         node: The statement.
@@ -65,32 +65,35 @@ class Positions:
 
     @cached_property
     def _homes(self) -> dict[cst.CSTNode, _Statement]:
-        """The innermost statement of the module or of a class for each node."""
+        """The innermost statement for each node."""
+        module = self._region.syntax.body
+        statements: dict[cst.CSTNode, _Statement] = {
+            each.node: each for each in self._statements(self._tree.body, module, ())
+        }
         found: dict[cst.CSTNode, _Statement] = {}
-        for statement in self._statements(self._tree.body, self._region.syntax.body, ()):
-            for node in walk(statement.node):
-                found[node] = statement
+        pending: list[tuple[cst.CSTNode, _Statement]] = [(node, statements[node]) for node in self._tree.body]
+        while pending:
+            node, home = pending.pop()
+            found[node] = home = statements.get(node, home)
+            pending += [(child, home) for child in children(node)]
         return found
 
     def _statements(
-        self,
-        body: Sequence[cst.BaseStatement | cst.BaseSmallStatement],
-        syntax: Sequence[ast.stmt],
-        indents: tuple[str | None, ...],
+        self, body: Sequence[cst.CSTNode], syntax: Sequence[ast.stmt], indents: tuple[str | None, ...]
     ) -> Iterator[_Statement]:
-        """Pair statements with those of Python's parser, classes before what is in them."""
+        """Pair statements with those of Python's parser."""
         position = 0
         for node in body:
             if not isinstance(node, (cst.SimpleStatementLine, cst.BaseCompoundStatement)):
-                continue  # on the line of its class, with which it is written out
+                continue  # on the line of what it stands in, with which it is written out
             same = syntax[position]
             decorators = getattr(same, "decorator_list", ())
             first = min((same.lineno, *(decorator.lineno for decorator in decorators)))
             yield _Statement(node, bisect_left(self._region.lines, first) + 1, indents)
-            if isinstance(same, ast.ClassDef) and isinstance(node, cst.ClassDef):
-                block = node.body
-                inner = (*indents, block.indent) if isinstance(block, cst.IndentedBlock) else indents
-                yield from self._statements(block.body, same.body, inner)
+            around = (*indents, node.indent) if isinstance(node, cst.Match) else indents
+            for block, inside in _blocks(node, same):
+                if isinstance(block, cst.IndentedBlock):
+                    yield from self._statements(block.body, inside, (*around, block.indent))
             position += len(node.body) if isinstance(node, cst.SimpleStatementLine) else 1
 
     def _write(self, statement: _Statement) -> Mapping[cst.CSTNode, CodeRange]:
@@ -109,6 +112,26 @@ class Positions:
             return MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
         except KeyError:  # on the way out of a RecursionError, libcst asks for places that it has not found yet
             raise RecursionError from None
+
+
+def _blocks(node: cst.CSTNode, same: ast.AST) -> Iterator[tuple[cst.CSTNode, Sequence[ast.stmt]]]:
+    """Yield the blocks of a compound statement with what Python's parser has in them; a cut function has none left."""
+    if isinstance(node, cst.SimpleStatementLine):
+        return
+    if isinstance(node, cst.Match):
+        for case, same_case in zip(node.cases, same.cases, strict=True):  # type: ignore[attr-defined]
+            yield case.body, same_case.body
+        return
+    yield node.body, same.body  # type: ignore[attr-defined]
+    for handler, same_handler in zip(getattr(node, "handlers", ()), getattr(same, "handlers", ()), strict=True):
+        yield handler.body, same_handler.body
+    otherwise = getattr(node, "orelse", None)
+    if isinstance(otherwise, cst.If):
+        yield from _blocks(otherwise, same.orelse[0])  # type: ignore[attr-defined]
+    elif otherwise is not None:
+        yield otherwise.body, same.orelse  # type: ignore[attr-defined]
+    if (last := getattr(node, "finalbody", None)) is not None:
+        yield last.body, same.finalbody  # type: ignore[attr-defined]
 
 
 def _lines_above(node: cst.BaseStatement) -> int:

@@ -4,7 +4,7 @@ libcst parses ten times slower than Python's own parser, and most functions of m
 body of a function that no rule needs is replaced by `...` on one line; everything else stays as it is, and a table
 leads each line back to the line it came from.
 
-Which functions are needed is read from their text: those that hold a mark of a rule. A rule that follows objects
+Which functions are needed is told by the words in them: those that hold a mark of a rule. A rule that follows objects
 through calls also needs the functions that those call and that call them, however far; each is found by its name
 being mentioned, which can only keep too much.
 """
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import ast
 import io
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from lint_rules.literals import shortened
+from lint_rules.marks import marked_lines
 from lint_rules.outline import last_name, nodes
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 #: Names in the functions to follow beyond which that is not tried; see `Rule.needs_all`. None of the 187 findings that
 #: such rules had in 250 repositories stood where there were more than 1,800, and it would take seconds.
 _FOLLOWED = 2_500
-
-#: What stands before a function on a line that binds another name to it.
-_BOUND = re.compile(r"(\w+)\s*(?::[^=]*)?=\s*(?:[\w.]*(?:partial|staticmethod)\w*\(\s*)*[\w.]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +81,13 @@ class _Function:
     bound: set[str] = field(default_factory=set)
     free: set[str] = field(default_factory=set)
 
+    def need(self) -> None:
+        """Note that it is needed, and so are the functions around it."""
+        function: _Function | None = self
+        while function is not None:
+            function.needed = True
+            function = function.outer
+
     def mention(self, name: str) -> None:
         """Note a name that it mentions."""
         self.words.add(name)
@@ -122,80 +126,59 @@ def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
         The region; the whole source where nothing can be left out.
     """
     lines = split_lines(text)
-    functions = list(_functions(outline.tree.body, None, None))
+    functions = list(_functions(outline))
+    top = _Function("", None, 0, 0, 0, needed=True)
+    inside = _Homes(functions, top, len(lines))
     if following := [rule for rule in rules if rule.follows_in(outline)]:
-        _mark(functions, following, text, lines)
-        top = _Function("", None, 0, 0, 0, needed=True)
-        _read(outline, functions, top)
+        _mark(inside, outline, following)
+        _read(outline, functions, inside)
         if not _close([*functions, top]):
             rules = [rule for rule in rules if not rule.needs_all]
             for function in functions:
                 function.needed = False
-    _mark(functions, rules, text, lines)
+    _mark(inside, outline, rules)
     for function in functions:
-        outer = function.outer
-        while function.needed and outer is not None:
-            outer.needed = True
-            outer = outer.outer
+        if function.needed:
+            function.need()
     text, origin = _cut(lines, functions, shortened(outline, lines))
     return Region(text, origin, outline.tree, rules)
 
 
-def _mark(functions: Iterable[_Function], rules: Sequence[Rule], text: str, lines: Sequence[str]) -> None:
+def _mark(inside: _Homes, outline: Outline, rules: Sequence[Rule]) -> None:
     """Note which functions hold a mark of a rule."""
-    if rules:
-        marked = _pattern(frozenset().union(*(rule.marks for rule in rules)), text)
-        for function in functions:
-            function.needed |= marked.search("".join(lines[function.start - 1 : function.end])) is not None
+    marks: frozenset[str] = frozenset().union(*(rule.marks for rule in rules))
+    for line in marked_lines(outline, marks) if rules else ():
+        inside.on(line).need()
 
 
-def _pattern(marks: Iterable[str], text: str) -> re.Pattern[str]:
-    """Make the pattern of code that mentions a mark, or another name that a mark goes by in this file.
-
-    A mark counts as an attribute, in a call or as an argument, so that the English word does not; other names are those
-    of `import load as ld`, `ld = torch.load` and `ld = partial(torch.load, ...)`. A statement that binds names of the
-    code around a function counts as well.
-    """
-    mark = "|".join(sorted(map(re.escape, marks)))
-    others: set[str] = set()
-    for found in re.finditer(rf"\b(?:{mark})\b(?!\s*\()(?:\s+as\s+(\w+))?", text):
-        before = _BOUND.search(text[text.rfind("\n", 0, found.start()) + 1 : found.start()])
-        others |= {name for name in (found[1], before and before[1]) if name}
-    spelled = rf"\.\s*(?:{mark})\b|\b(?:{mark})\s*[(,)]"
-    rebinds = r"^[ \t]*(?:global|nonlocal)[ \t]+\w"
-    return re.compile(
-        "|".join((spelled, rebinds, *(rf"\b{re.escape(name)}\b" for name in sorted(others)))), re.MULTILINE
-    )
-
-
-def _functions(body: Iterable[ast.AST], owner: str | None, outer: _Function | None) -> Iterator[_Function]:
-    """Yield every function in statement order; expressions are not entered, so lambdas are left whole."""
-    for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0]
-            decorators = first.decorator_list if isinstance(first, (ast.FunctionDef, ast.ClassDef)) else []
-            start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            begin = min([first.lineno, *(decorator.lineno for decorator in decorators)])
-            kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-            head = f"{kind} {node.name}(): ...\n"
-            function = _Function(node.name, owner, start, node.lineno, node.end_lineno or begin, head, outer)
-            if begin > node.lineno:
-                yield function
-            yield from _functions(node.body, None, function)
-        elif isinstance(node, ast.ClassDef):
-            yield from _functions(node.body, node.name, outer)
-        elif isinstance(node, (ast.stmt, ast.ExceptHandler, ast.match_case)):
-            for name in ("body", "handlers", "orelse", "finalbody", "cases"):
-                yield from _functions(getattr(node, name, ()), owner, outer)
+def _functions(outline: Outline) -> Iterator[_Function]:
+    """Yield every function of more than one line, in the order of the source."""
+    around: list[tuple[ast.stmt, _Function | None]] = []
+    found = outline.of(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in sorted(found, key=lambda each: (each.lineno, each.col_offset)):
+        while around and (around[-1][0].end_lineno or 0) < node.lineno:
+            around.pop()
+        scope, outer = around[-1] if around else (None, None)
+        if isinstance(node, ast.ClassDef):
+            around.append((node, outer))
+            continue
+        owner = scope.name if isinstance(scope, ast.ClassDef) else None
+        start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+        end = node.end_lineno or node.lineno
+        function = _Function(node.name, owner, start, node.lineno, end, f"{kind} {node.name}(): ...\n", outer)
+        around.append((node, function))
+        if node.body[0].lineno > node.lineno:
+            yield function
 
 
-def _read(outline: Outline, functions: Sequence[_Function], top: _Function) -> None:
+def _read(outline: Outline, functions: Sequence[_Function], inside: _Homes) -> None:
     """Note for each function the names that its code mentions, and of what it loads; the rest is the module's."""
-    inside = _Homes(functions, top)
     for node in outline.of(ast.Name):
-        inside.at(node).mention(node.id)
-        if isinstance(node.ctx, ast.Store):
-            inside.at(node).bound.add(node.id)
+        home = inside.at(node)
+        home.mention(node.id)
+        if type(node.ctx) is ast.Store:
+            home.bound.add(node.id)
     for node in outline.of(ast.arg):
         inside.at(node).bound.add(node.arg)
     for node in outline.of(ast.Attribute):
@@ -237,15 +220,18 @@ def _share(outline: Outline, inside: _Homes, needed: Collection[str]) -> None:
 class _Homes:
     """The innermost function around each line; the module where there is none."""
 
-    def __init__(self, functions: Sequence[_Function], top: _Function) -> None:
-        self._top = top
-        self._inside = [top] * (1 + max((function.end for function in functions), default=0))
+    def __init__(self, functions: Sequence[_Function], top: _Function, lines: int) -> None:
+        self._inside = [top] * (lines + 2)
         for function in functions:
             self._inside[function.start : function.end + 1] = [function] * (function.end + 1 - function.start)
 
     def at(self, node: ast.expr | ast.stmt | ast.arg) -> _Function:
         """Give the function that a node stands in."""
-        return self._inside[node.lineno] if node.lineno < len(self._inside) else self._top
+        return self._inside[node.lineno]
+
+    def on(self, line: int) -> _Function:
+        """Give the function that a line stands in, from 1."""
+        return self._inside[line]
 
 
 def _stored(outline: Outline) -> Iterator[tuple[set[str], Sequence[ast.expr]]]:

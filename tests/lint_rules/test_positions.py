@@ -61,6 +61,58 @@ SOURCES = {
 
         if True: torch.load("c.pt")
         """,
+    "blocks in blocks": """
+        import torch
+
+        def read(paths):
+            # first
+            for path in paths:
+
+                # about the path
+                if path: torch.load(path)
+                elif (
+                    torch.load(path)
+                ):
+                    x = (torch
+                         .load(path))
+                    # last of it
+                elif path.x:
+                  y = torch.load("two"); z = torch.load("spaces")
+                else:
+                    while torch.load(path):
+                        torch.load(path)
+                    else:
+                        (
+                            torch.load(path)
+                        )
+            else:
+                torch.load("else")
+            try:
+                with torch.load(path) as held, \\
+                        held:
+                    torch.load(held)
+            except (A, torch.load(path)) as error:
+                torch.load(error)
+            except B:
+                @torch.load(path)
+                def inner(x=torch.load(path)):
+                    async def innermost():
+                        async with x:
+                            torch.load(x)
+                        async for y in x:
+                            torch.load(y)
+                    return torch.load(x)
+            else:
+                torch.load("else")
+            finally:
+                match torch.load(path):
+                    case A() if torch.load(path):
+                        torch.load(path)
+                    case _:
+
+                        torch.load(path)
+        """,
+    "groups": "import torch\ntry:\n    torch.load(1)\nexcept* A:\n    torch.load(2)\nfinally:\n    torch.load(3)\n",
     "tabs": "class A:\n\tdef f(self):\n\t\tif self:\n\t\t\treturn torch.load('a', \\\n  'b')\n",
     "a class on one line": "class A: x = torch.load('a'); y = 1\nz = torch.load('b')\n",
     "Windows line ends": "def f():\r\n    return 1\r\n\r\n\r\nclass A:\r\n  x = torch.load('a')\r\n",
