@@ -154,7 +154,7 @@ class Loaded:
         if isinstance(node, ast.Name):
             return _Value(frozenset({self._places.name(node.id, node.lineno)}))
         if isinstance(node, ast.Attribute):
-            return self._attribute(node)
+            return self._attribute(node, self._value(node.value))
         if isinstance(node, ast.Call):
             return self._given_by(node)
         if isinstance(node, (ast.Subscript, ast.Starred, ast.Await)):
@@ -164,10 +164,9 @@ class Loaded:
             found = found.joined(self._value(part))
         return found
 
-    def _attribute(self, node: ast.Attribute) -> _Value:
+    def _attribute(self, node: ast.Attribute, base: _Value) -> _Value:
         if node.attr in _PLAIN:
             return _NOTHING
-        base = self._value(node.value)
         same, wholes = frozenset({f".{node.attr}"}), base.all
         if node.attr == "module":  # of what wraps it
             same |= base.same
@@ -179,10 +178,12 @@ class Loaded:
         if call in self._loads:
             return _Value(frozenset({_FROM_FILE}))
         function, name = call.func, self._places.called(call)
-        names = (name, *self._value(function).same)
+        base = self._value(function.value) if isinstance(function, ast.Attribute) else _NOTHING
+        called = self._attribute(function, base) if isinstance(function, ast.Attribute) else self._value(function)
+        names = (name, *called.same)
         found = _Value(frozenset(f"{each}()" for each in names if self._gives(each)))
         if isinstance(function, ast.Attribute) and name in _OF_ITSELF:
-            found = found.joined(self._value(function.value))
+            found = found.joined(base)
         meanings = self._outline.meanings(function)
         passes = name in _SAME or (name in _ONE and len(call.args) == 1)
         passes = passes or any(map(knowledge.WRAPPERS.match, meanings))

@@ -29,6 +29,7 @@ def may_run(code: str) -> bool:
         f"{LOAD}\nother = net\nother(x)",
         f"other = net\nother(x)\n{LOAD}",
         f"{LOAD}\nnet.half().cuda()(x)",
+        f"{LOAD}\nnet{'.half().cuda()' * 40}(x)",  # each link is looked at once, or it never ends
         f"{LOAD}\nencoder = net.encoder\nencoder(x)",
         f"{LOAD}\nif (best := net) is not None:\n    best(x)",
         f"{LOAD}\n(best := net)(x)",
