@@ -8,7 +8,7 @@ from itertools import chain
 import libcst as cst
 
 from lint_rules import knowledge
-from lint_rules.flow.machine import ITEM, NOTHING, Machine
+from lint_rules.flow.machine import ITEM, NOTHING, SOMEWHERE, Machine
 from lint_rules.objects import Fact, Frame, Kind, Mode, State, Thing, Training, Values, contradicts
 from lint_rules.tree import method_of, text_of
 
@@ -97,6 +97,8 @@ class Conditions(Machine):
                 if index := index_of(target):
                     self._drop_from(base, self._state.attribute(base, index) or NOTHING)
                     self._state.set_attribute(base, index, values)
+                else:
+                    self._state.add_attribute(base, SOMEWHERE, values)
                 self._keep_in(base, values)
                 self._merge_into(base, values)
         elif isinstance(target, cst.StarredElement):

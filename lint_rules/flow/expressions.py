@@ -10,7 +10,7 @@ from lint_rules import knowledge
 from lint_rules.flow.calls import Calls, Site, all_are
 from lint_rules.flow.conditions import index_of
 from lint_rules.flow.functions import NONE
-from lint_rules.flow.machine import ITEM, NOTHING, ExhaustedError
+from lint_rules.flow.machine import ITEM, NOTHING, SOMEWHERE, ExhaustedError
 from lint_rules.objects import Frame, Kind, Thing, Values
 from lint_rules.tree import children, dotted, method_of, text_of
 
@@ -252,13 +252,17 @@ class Expressions(Calls):
                 found |= self._make(node, frame, Kind.TEXT)
             elif isinstance(node.slice[0].slice, cst.Slice) and base.kind is Kind.COLLECTION:
                 found |= {base}
-            elif (held := self._state.attribute(base, ITEM)) is not None:
+            elif (held := self._state.attribute(base, ITEM)) is not None and not (index and self._has_more(base)):
                 found |= held
             else:
                 found |= frozenset({self._part(base, index or ITEM)})
         written = index and all(self._state.attribute(base, index) is not None for base in bases)
         self._use_states(found if written else bases)
         return found
+
+    def _has_more(self, base: Thing) -> bool:
+        """Tell whether something made elsewhere was given entries under written keys only, besides what it held."""
+        return base.kind in {Kind.UNKNOWN, Kind.LOADED} and self._state.attribute(base, SOMEWHERE) is None
 
     def _call(self, node: cst.Call, frame: Frame) -> Values:
         name = self._names.resolve(node.func, frame.scope)

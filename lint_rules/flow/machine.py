@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DEPS = 24  # objects that a value remembers to be computed from
 _PARTS = 5  # attributes of attributes
 ITEM = "[]"
+SOMEWHERE = "[*]"  # what is put under a key that is not written there
 _PARTS_OF = "modules()"
 NOTHING: Values = frozenset()
 _READS = frozenset({"items", "values", "get", "pop"})

@@ -30,10 +30,20 @@ _STRIPS = re.compile(
     rb"|\[7:\]|\[10:\]"
 )
 
+_NEAR = 400  # bytes around what cuts a prefix off in which it says of what
+
 
 def _unhandled(data: bytes) -> bool:
     """Tell whether a source wraps modules and nowhere deals with the prefix that this gives their keys."""
-    return _WRAPS.search(data) is not None and _STRIPS.search(data) is None
+    return _WRAPS.search(data) is not None and not _is_stripped(data)
+
+
+def _is_stripped(data: bytes) -> bool:
+    """Tell whether a source cuts the prefix off keys, and not only off those of weights that somebody else trained."""
+    return any(
+        b"pretrain" not in data[max(found.start() - _NEAR, 0) : found.end() + _NEAR].lower()
+        for found in _STRIPS.finditer(data)
+    )
 
 
 class SaveWrappedModule(Rule):
@@ -43,8 +53,8 @@ class SaveWrappedModule(Rule):
 
     Reports `model.state_dict()` on its way into a file where `model` was bound to `DataParallel(...)`,
     `DistributedDataParallel(...)` or `torch.compile(...)`, always or on some paths. Files that deal with the prefix
-    themselves, by stripping it or by a helper, and functions that save `model.module.state_dict()` elsewhere are left
-    alone.
+    themselves, by a helper or by stripping it, and not only from pretrained weights, and functions that save
+    `model.module.state_dict()` elsewhere are left alone.
 
     ## Why is this bad
 
@@ -180,6 +190,27 @@ class SaveWrappedModule(Rule):
             coder, head = nn.DataParallel(Net()), Net()
             keep_both([coder, head])
             """,
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def start(net, pretrained):
+                state = torch.load(pretrained, weights_only=True)
+                net.load_state_dict({name.replace("module.", ""): value for name, value in state.items()})
+
+
+            net = Net()
+            start(net, "start.pt")
+            net = nn.DataParallel(net)
+            torch.save(net.state_dict(), "net.pt")
+            """,
+            why="only the weights that it starts from lose their prefix",
+            lines=(15,),
         ),
         Example(
             """
@@ -577,7 +608,7 @@ class SaveWrappedModule(Rule):
 
         from lint_rules.tree import walk
 
-        if _STRIPS.search(context.text(None).encode()):
+        if _is_stripped(context.text(None).encode()):
             return
         loads = any(
             isinstance(node, cst.Attribute) and node.attr.value == "load_state_dict" for node in walk(context.tree)

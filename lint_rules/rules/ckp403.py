@@ -412,6 +412,7 @@ class StateDictAlias(Rule):
             from runs import Net, losses, read_config
 
             config = read_config("run.yaml")
+            config["norm"] = {"mean": 0.5}
             model = Net()
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
             for loss in losses(model):
@@ -419,7 +420,10 @@ class StateDictAlias(Rule):
                 optimizer.step()
                 spec = config["model"]
                 spec["state"] = model.state_dict()
-                torch.save({"model": spec}, "last.pt")
+                steps = config["optimizer"]
+                steps["state"] = optimizer.state_dict()
+                torch.save({"model": spec, "optimizer": steps}, "last.pt")
+                print(config["norm"])
             """,
             why="each round puts a new state in the place of the last one",
         ),
