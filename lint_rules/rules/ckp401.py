@@ -222,6 +222,28 @@ class SaveWholeModule(Rule):
         Example(
             """
             import torch
+            from torch import nn
+
+            from recommenders import Recommender
+
+
+            class Factors(Recommender):
+                def __init__(self):
+                    super().__init__()
+                    self.layer = nn.Linear(2, 2)
+
+                def forward(self, x):
+                    return self.layer(x)
+
+                def dump(self, path):
+                    torch.save(self, path)
+            """,
+            why="a class with a forward, whatever its base is",
+            lines=(16,),
+        ),
+        Example(
+            """
+            import torch
 
             from networks import Net, run
 
@@ -781,8 +803,10 @@ class _Proof:
         if isinstance(thing.definition, cst.ClassDef):
             if self._modules.is_module(thing.definition):
                 return thing.kind is Kind.MODULE
-            asked = thing in self._asked and not any(self._flow.defines(thing, method) for method in _PROOF)
-            return asked and thing.kind is Kind.MODULE
+            if any(self._flow.defines(thing, method) for method in _PROOF):
+                return False
+            runs = thing in self._asked or self._flow.defines(thing, "forward")
+            return runs and thing.kind is Kind.MODULE
         if thing in self._flow.copies:
             return thing in self._asked or self._is_module(self._flow.copies[thing])
         if thing.kind is Kind.MODULE:
