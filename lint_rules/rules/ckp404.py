@@ -30,7 +30,8 @@ _BEST = re.compile(r"best", re.IGNORECASE)
 _STEPS = frozenset({"step", "zero_grad", "backward", "manual_backward"})
 #: What takes the optimizer's state out of a rule's sight: another call saves everything there is to save.
 _ELSEWHERE = re.compile(
-    rb"(?i)(?:optim\w*|opt|sgd|adam|solver)(?:\[\w+\])?\.state_dict\(|\bsave_state\(|get_(?:optimizer_)?state_dict\("
+    rb"(?im)^[^#\n]*(?:(?:optim\w*|opt|sgd|adam|solver)(?:\[\w+\])?\.state_dict\(|\bsave_state\(|"
+    rb"get_(?:optimizer_)?state_dict\()"
 )
 
 
@@ -89,6 +90,26 @@ class CheckpointWithoutOptimizer(Rule):
             """,
             why="the epoch and the model",
             lines=(12,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, train
+
+            model = Net()
+            optimizer = torch.optim.Adam(model.parameters())
+            for epoch in range(10):
+                train(model, optimizer)
+                state = {
+                    "epoch": epoch,
+                    "model": model.state_dict(),
+                    # "optimizer": optimizer.state_dict(),
+                }
+                torch.save(state, "last.pt")
+            """,
+            why="the optimizer's line is a comment",
+            lines=(14,),
         ),
         Example(
             """
