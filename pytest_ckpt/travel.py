@@ -163,8 +163,8 @@ class Traveller:
         That is a pretrained base, which a save of the trainable parameters alone rightly leaves out, and what the
         constructor of a network counts out, such as position ids, which many loaders drop. Another buffer is moved even
         so, and every one where there are no parameters beside: a loader that drops what the constructor makes again
-        says so with `allow_missing`. A flag or count that is another than in a fresh module stays too: turned back, as
-        from "initialised" to "not yet", it would have the first forward overwrite what is to be compared.
+        says so with `allow_missing`. A flag that is set, and a count that is another than in a fresh module, stay too:
+        turned back, as from "initialised" to "not yet", they would have forward overwrite what is to be compared.
         """
         self._twin = self._call.build_apart(trip.source)
         live = entries(trip.bare)  # now, since a constant that both are built on has been replaced
@@ -180,7 +180,9 @@ class Traveller:
         given |= {
             name
             for name, tensor in twin.items()
-            if is_count(tensor) and name in live and difference(name, live[name], tensor) is not None
+            if is_count(tensor)
+            and name in live
+            and ((tensor.dtype == torch.bool and tensor.all()) or difference(name, live[name], tensor) is not None)
         }
         trip.moved = frozenset(
             distinguish({name: live[name] for name in live if name in trip.carried and name not in given}, seed=0)

@@ -218,10 +218,10 @@ def exported_program():
 class Quantiser(nn.Module):
     """Sets its codes from the first batch, and counts their use."""
 
-    def __init__(self, *, counts_saved: bool) -> None:
+    def __init__(self, *, counts_saved: bool, started: bool = False) -> None:
         super().__init__()
-        self.register_buffer("started", torch.tensor(False))
-        self.register_buffer("codes", torch.zeros(2, 4))
+        self.register_buffer("started", torch.tensor(started))
+        self.register_buffer("codes", torch.ones(2, 4))
         self.register_buffer("uses", torch.ones(2), persistent=counts_saved)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -244,6 +244,11 @@ def train_twice(module: nn.Module) -> None:
 @faulty("nonpersistent-buffer", key="uses", inputs=X, prepare=train_twice)
 def counts_behind_a_flag():
     return Quantiser(counts_saved=False)
+
+
+@faulty("nonpersistent-buffer", key="uses", inputs=X, prepare=train_twice)
+def counts_behind_a_flag_that_was_set_before():
+    return Quantiser(counts_saved=False, started=True)
 
 
 @correct(inputs=X, prepare=train_twice)
