@@ -89,6 +89,8 @@ class Modules:
         if not isinstance(node, cst.Call):
             return False
         name = self._names.resolve(node.func, scope)
+        if name is not None and knowledge.NORMALISERS.match(name) and node.args:
+            return self.makes(node.args[0].value, scope, stateful=stateful)
         if name is not None:
             return bool(knowledge.MODULE.match(name)) and not (
                 stateful and knowledge.STATELESS.match(name.rpartition(".")[2])

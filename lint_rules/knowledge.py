@@ -94,9 +94,12 @@ TEXT_TESTS = frozenset({"os.path.isfile", "os.path.exists", "os.path.isdir", "os
 WRAPPERS = re.compile(
     r"torch\.(nn\.(parallel\.)?(DataParallel|DistributedDataParallel|data_parallel\.DataParallel"
     r"|distributed\.DistributedDataParallel)|compile|jit\.script|jit\.optimize_for_inference"
+    r"|nn\.utils\.(parametrizations\.)?(remove_)?(weight_norm|spectral_norm|orthogonal)"
     r"|nn\.SyncBatchNorm\.convert_sync_batchnorm|distributed\.fsdp\.\w*FullyShardedDataParallel"
     r"|quantization\.\w+|ao\.quantization\.\w+)$"
 )
+#: ... of them those that leave a layer what it is.
+NORMALISERS = re.compile(r"torch\.nn\.utils\.(parametrizations\.)?(weight_norm|spectral_norm|orthogonal)$")
 TRACERS = frozenset({"torch.jit.trace", "torch.func.functional_call", "torch.nn.utils.stateless.functional_call"})
 COPIERS = frozenset({"copy.deepcopy", "copy.copy"})
 WITHOUT_GRADIENTS = frozenset({"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"})
@@ -161,6 +164,36 @@ ONLY_TENSORS = frozenset(
         "unsqueeze",
         "view",
         "view_as",
+    }
+)
+#: Methods that besides tensors only arrays and frames have, which cannot be moved to a device.
+COMPUTES = frozenset(
+    {
+        "abs",
+        "all",
+        "any",
+        "argmin",
+        "argsort",
+        "ceil",
+        "clamp",
+        "clip",
+        "cumprod",
+        "cumsum",
+        "exp",
+        "expand",
+        "expand_as",
+        "index_select",
+        "masked_select",
+        "matmul",
+        "mean",
+        "pow",
+        "prod",
+        "round",
+        "sigmoid",
+        "sqrt",
+        "sum",
+        "tanh",
+        "unfold",
     }
 )
 #: Methods that run a module. Others may do anything, so they prove nothing.

@@ -214,7 +214,7 @@ class Loaded:
         for node in outline.of(ast.withitem):
             if node.optional_vars is not None:
                 self._bind([node.optional_vars], self._value(node.context_expr))
-        for node in outline.of(ast.Return):
+        for node in outline.of(ast.Return, ast.Yield, ast.YieldFrom):
             self._bind_names([f"{self._places.function(node)}()"], self._value(node.value))
         for node in outline.of(ast.FunctionDef, ast.AsyncFunctionDef):
             if _is_property(node):

@@ -28,13 +28,11 @@ STATE_METHOD = "load_state_dict"
 #: What `torch.load` takes and `load_state_dict` does not.
 _KEYWORDS = frozenset({"map_location", "weights_only", "mmap", "pickle_module"})
 
-_RENAMED = re.compile(rb"import\s+torch(?:\.serialization)?\s+as\s+(\w+)\b[\s\S]*?\b\1\s*\.\s*load\b")
 _IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
 #: What a source must hold so that it can call `torch.load`.
 TORCH_LOAD_NEEDS: tuple[tuple[Needle, ...], ...] = (
     (b"torch", b"load", b"torch.load"),
     (b"torch", b"load", b"serialization.load"),
-    (b"torch", b"load", b".load", b"import torch", _RENAMED),
     (b"torch", b"load", b"from torch", _IMPORTED),
 )
 

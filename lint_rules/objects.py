@@ -182,6 +182,7 @@ class Frame:
         function: The function's definition; None for the module.
         called: Whether a call of this file opened it, so that parameters left out have their defaults.
         returned: What it returned so far, with the state at that point.
+        yielded: What it yielded so far, if it is a generator.
         nested: Functions defined in it.
         loops: For each loop being followed the states that left it by `break` or went on by `continue`, and which.
     """
@@ -192,6 +193,7 @@ class Frame:
     function: cst.CSTNode | None = None
     called: bool = True
     returned: list[tuple[Values, State]] = field(default_factory=list)
+    yielded: Values = frozenset()
     nested: list[Thing] = field(default_factory=list)
     loops: list[list[tuple[bool, State]]] = field(default_factory=list)
 

@@ -103,6 +103,7 @@ class Origins:
         elif isinstance(node, ast.Call):
             yield from self._given_by(node, holds=holds)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield ast.arg("", node.returns), holds
             yield from (
                 (each.value, holds)
                 for each in nodes(node)

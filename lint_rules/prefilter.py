@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from lint_rules.rule import Needle, Rule
 
+#: How torch is imported under another name.
+_RENAMED = re.compile(rb"\bimport +(?:torch\.)?(torch|nn|serialization) +as +(\w+)")
 #: How a notebook's JSON begins, and a cell in one line of it, where line ends and quotes are escaped.
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _ESCAPED = re.compile(rb"\"source\": ?\[? ?\"[^\"]")
@@ -37,10 +39,19 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.endswith(b"\n"):
         data += b"\n"
+    data = _spelled_out(data)
     if may_be_notebook(data) and _ESCAPED.search(data) is not None:
         data += data.replace(b"\\n", b"\n").replace(b'\\"', b'"')
     seen: dict[Needle, bool] = {}
     return tuple(rule for rule in rules if any(_all_held(data, need, seen) for need in rule.needs))
+
+
+def _spelled_out(data: bytes) -> bytes:
+    """Write `torch.`, `nn.` and `serialization.` where a source imports these under other names."""
+    for package, name in set(_RENAMED.findall(data)) if b" as " in data else ():
+        if name != package:
+            data = re.sub(rb"\b" + name + rb"\.", package + b".", data)
+    return data
 
 
 def may_be_notebook(data: bytes) -> bool:

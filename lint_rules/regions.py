@@ -21,7 +21,7 @@ from lint_rules.marks import marked_lines
 from lint_rules.outline import last_name, nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from lint_rules.outline import Outline
     from lint_rules.rule import Rule
@@ -65,6 +65,7 @@ class _Function:
         shared: Those of them that may stand for what it loads.
         bound: Those that it binds itself.
         free: Those of these that are bound around it.
+        family: The class of this file that its class, or itself, inherits from in the end.
     """
 
     name: str
@@ -80,6 +81,7 @@ class _Function:
     shared: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     free: set[str] = field(default_factory=set)
+    family: str | None = None
 
     def need(self) -> None:
         """Note that it is needed, and so are the functions around it."""
@@ -146,7 +148,7 @@ def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
 
 def _mark(inside: _Homes, outline: Outline, rules: Sequence[Rule]) -> None:
     """Note which functions hold a mark of a rule."""
-    marks: frozenset[str] = frozenset().union(*(rule.marks for rule in rules))
+    marks: frozenset[str] = frozenset().union(*(rule.marks_in(outline) for rule in rules))
     for line in marked_lines(outline, marks) if rules else ():
         inside.on(line).need()
 
@@ -174,6 +176,10 @@ def _functions(outline: Outline) -> Iterator[_Function]:
 
 def _read(outline: Outline, functions: Sequence[_Function], inside: _Homes) -> None:
     """Note for each function the names that its code mentions, and of what it loads; the rest is the module's."""
+    classes = {node.name for node in outline.classes}
+    bases = {node.name: name for node in outline.classes for name in map(last_name, node.bases) if name in classes}
+    for function in functions:
+        function.family = _family(function.owner, bases)
     for node in outline.of(ast.Name):
         home = inside.at(node)
         home.mention(node.id)
@@ -192,6 +198,15 @@ def _read(outline: Outline, functions: Sequence[_Function], inside: _Homes) -> N
             function.outer.words |= function.words
             function.outer.shared |= function.shared
             function.outer.free |= function.free
+
+
+def _family(owner: str | None, bases: Mapping[str, str]) -> str | None:
+    """Give the class that a class of the source, or itself, inherits from in the end."""
+    seen = {owner}
+    while owner is not None and (base := bases.get(owner)) is not None and base not in seen:
+        owner = base
+        seen.add(base)
+    return owner
 
 
 def _share(outline: Outline, inside: _Homes, needed: Collection[str]) -> None:
@@ -313,7 +328,7 @@ def _shares_objects(function: _Function, other: _Function) -> bool:
         return bool(function.shared & other.words)
     if function.free & other.words:
         return True
-    if function.owner is None or function.owner != other.owner:
+    if function.owner is None or function.family != other.family:
         return False
     return other.name == "__init__" or bool(function.shared & other.words)
 

@@ -194,6 +194,14 @@ class Rule(ABC):
         """
         return self.follows
 
+    def marks_in(self, outline: Outline) -> frozenset[str]:  # noqa: ARG002 -- what rules override
+        """Give the words that make a function of one source interesting; unless it is overridden, `marks`.
+
+        Args:
+            outline: The source's calls and statements, and what its names may stand for.
+        """
+        return self.marks
+
     def may_find(self, outline: Outline) -> bool:  # noqa: ARG002 -- what rules override
         """Tell from what Python's own parser sees whether there can be anything to report.
 

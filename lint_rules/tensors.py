@@ -21,11 +21,6 @@ _SAME = re.compile(
     r"|mul_?|neg|normal_|pin_memory|pow|requires_grad_|repeat|round|short|sigmoid|sqrt|sum|t|tanh|to|triu|tril|type|type_as|uniform_"
     r"|unfold|zero_)$"
 )
-#: Methods that besides tensors only arrays and frames have, which cannot be moved.
-_COMPUTES = re.compile(
-    r"(abs|all|any|argmin|argsort|ceil|clamp|clip|cumprod|cumsum|exp|expand|expand_as|index_select|masked_select|matmul"
-    r"|mean|pow|prod|round|sigmoid|sqrt|sum|tanh|unfold)$"
-)
 _NUMBERS = frozenset({"item", "numel"})
 _VIEWS = frozenset({"T", "mT", "data", "grad", "real", "imag"})
 #: Calls of torch that give a tensor.
@@ -91,7 +86,7 @@ class Tensors:
             return maker is not None and _MAKERS.match(maker) is not None
         if method in knowledge.ONLY_TENSORS:
             return method not in _NUMBERS
-        if self._moved and method is not None and _COMPUTES.match(method):
+        if self._moved and method in knowledge.COMPUTES:
             return True
         if method == "generate":
             return bool(node.args)

@@ -45,12 +45,14 @@ class Calls(Functions):
     def _apply(self, functions: Values, site: Site) -> Values:
         """Call what was found to be called."""
         results: Values = NOTHING
-        for function in functions:
+        for function in sorted(functions, key=lambda each: (each.kind is not Kind.MODULE, each.number)):
             definition = function.definition
             if function.kind is Kind.FUNCTION and isinstance(definition, (cst.FunctionDef, cst.Lambda)):
                 results |= self._follow(function, site.node, site.arguments, site.frame)
             elif function.kind is Kind.CLASS and isinstance(definition, cst.ClassDef):
                 results |= self._instance(function, site.node, site.arguments, site.frame)
+            elif function.kind is Kind.INSTANCE and self.defines(function, "__call__"):
+                results |= self._apply(self._attribute(function, "__call__", site.frame), site)
             else:
                 results |= self._unknown_call(function, site)
         return results
@@ -303,6 +305,7 @@ class Calls(Functions):
         by_hand = isinstance(written, cst.Dict) and all(isinstance(each, cst.DictElement) for each in written.elements)
         copied = bool(source) and all(self._is_live(each, receivers) for each in source)
         from_live = by_hand or copied or _passes_on(frame)
+        self._restore(source, receivers)
         self._clock += 1
         for thing in receivers:
             self._modules.add(thing)

@@ -71,6 +71,7 @@ class Expressions(Calls):
     def _attribute(self, base: Thing, name: str, frame: Frame) -> Values:
         stored = self._state.attribute(base, name)
         if stored is not None:
+            self._declare_all(stored, base, name)
             return stored
         if base.kind is Kind.TEXT:
             kind = Kind.TEXT if name in knowledge.TEXT_PROPERTIES else Kind.UNKNOWN
@@ -81,14 +82,14 @@ class Expressions(Calls):
             return self._reference(f"{base.made_by}.{name}")
         if name == "module" and base in self._modules:
             return frozenset({base})
+        field = self._field(base, name)
         if base.definition is not None and isinstance(base.definition, cst.ClassDef):
             method = self._methods(base.definition).get(name)
             if method is not None:
                 return self._method(base, method, frame)
             values = self._class_value(base.definition, name)
-            if values is not None:
+            if values is not None and not (field is not None and all_are(values, Kind.TEXT)):
                 return values
-        field = self._field(base, name)
         return frozenset({self._part(base, name)}) if field is None else field
 
     def _option(self, base: Thing, name: str | None) -> Values | None:
@@ -172,6 +173,15 @@ class Expressions(Calls):
 
     def _await(self, node: cst.Await, frame: Frame) -> Values:
         return self._value(node.expression, frame)
+
+    def _yield(self, node: cst.Yield, frame: Frame) -> Values:
+        if isinstance(node.value, cst.From):
+            frame.yielded |= self._items(self._value(node.value.item, frame), node, frame)
+        elif node.value is not None:
+            frame.yielded |= self._value(node.value, frame)
+        if isinstance(frame.function, cst.FunctionDef) and self._is_resumed(frame.function):
+            self._stepped(frozenset(keep.source for keeps in self._state.kept.values() for keep in keeps))
+        return self._make(node, frame)
 
     def _lambda(self, node: cst.Lambda, frame: Frame) -> Values:
         return frozenset({self._defined(node, frame, Kind.FUNCTION)})
@@ -301,6 +311,7 @@ class Expressions(Calls):
         cst.BooleanOperation: _either,
         cst.NamedExpr: _walrus,
         cst.Await: _await,
+        cst.Yield: _yield,
         cst.Lambda: _lambda,
         cst.Tuple: _sequence,
         cst.List: _sequence,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _DEPTH = 5  # calls of this file's functions inside each other
+_LINES = 2  # of a method that is left open: what it says, and that it is
 NONE = Thing(Kind.NONE, constant="None")
 
 
@@ -41,13 +42,17 @@ class Functions(Conditions):
             elif not arg.star:
                 positional.append(values)
         followed = len(self._stack) < _DEPTH and definition not in self._stack
-        if isinstance(definition, cst.FunctionDef) and followed and not self._is_generator(definition):
+        if isinstance(definition, cst.FunctionDef) and followed and not self._is_resumed(definition):
             return self._enter(function, definition, positional, named, (node, definition, frame.number))
         if isinstance(definition, cst.Lambda) and followed:
             return self._enter_lambda(function, definition, positional, named, (node, definition, frame.number))
         everything: Values = frozenset().union(*arguments)
         self._escape(everything | ({function.bound} if function.bound else set()))
         return self._make(node, frame, deps=self._deps(everything))
+
+    def _is_resumed(self, definition: cst.FunctionDef) -> bool:
+        """Tell whether a decorator, such as `contextmanager`, runs a generator on when other code has run."""
+        return bool(definition.decorators) and self._is_generator(definition)
 
     def _is_generator(self, definition: cst.FunctionDef) -> bool:
         known = self._generators.get(definition)
@@ -76,6 +81,7 @@ class Functions(Conditions):
         self._without_gradients += ungraded
         self._stack.append(definition)
         self._statement(definition.body, inner)
+        self._state.live |= _is_left_open(definition)
         self._stack.pop()
         self._without_gradients -= ungraded
         values: Values = NOTHING
@@ -87,7 +93,24 @@ class Functions(Conditions):
             self._enter_nested(inner)
         else:
             self._state.variables.pop(inner.number, None)
-        return values or frozenset({NONE})
+        if self._is_generator(definition):
+            return (
+                self._collection(definition, inner, inner.yielded) if inner.yielded else self._make(definition, inner)
+            )
+        return self._promised(values, definition, inner)
+
+    def _promised(self, values: Values, definition: cst.FunctionDef, frame: Frame) -> Values:
+        """Give what a function returns; where that is not known, or it has no body, as it is annotated."""
+        if definition.returns is None:
+            return values or frozenset({NONE})
+        annotation = definition.returns.annotation
+        if not values and self._is_textual(annotation, self._top.scope):
+            return self._make(definition, frame, Kind.TEXT)
+        made = values or self._make(definition, frame)
+        for each in made:
+            if each.kind is Kind.UNKNOWN:
+                self._declare(each, annotation, self._top.scope)
+        return made if values or any(each.made_by or each in self._types for each in made) else frozenset({NONE})
 
     def _enter_nested(self, frame: Frame) -> None:
         """Run the functions that a function defines and does not call: it hands them to someone who does."""
@@ -160,21 +183,35 @@ class Functions(Conditions):
         """Note of which class an object is, by its annotation."""
         types = self._names.admitted(annotation, scope)
         if len(types) == 1:
-            thing.made_by = self._names.resolve(types[0], scope) or ""
+            thing.made_by = self._names.resolve(types[0], scope) or thing.made_by
             if (definition := self._local_class(types[0])) is not None:
                 self._types[thing] = definition
+
+    def _declare_all(self, values: Values, base: Thing, name: str) -> None:
+        """Note of which class an attribute is that was given something unknown, as its own class annotates it."""
+        if isinstance(base.definition, cst.ClassDef):
+            annotation = self._annotations(base.definition).get(name)
+            unknown = [each for each in values if each.kind is Kind.UNKNOWN and not each.made_by]
+            if annotation is not None:
+                for each in unknown:
+                    self._declare(each, annotation, self._top.scope)
+
+    def _annotations(self, definition: cst.ClassDef) -> dict[str, cst.BaseExpression]:
+        if definition not in self._fields:
+            self._fields[definition] = dict(_declared(definition))
+        return self._fields[definition]
 
     def _field(self, base: Thing, name: str) -> Values | None:
         """Give what the class of an object says that an attribute is: a text, or an object of another such class."""
         definition = base.definition if isinstance(base.definition, cst.ClassDef) else self._types.get(base)
         while definition is not None and name not in self._names.assigned_attributes:
-            for target, annotation in _declared(definition):
-                if target == name and self._is_textual(annotation, self._top.scope):
-                    return self._make(annotation, self._top, Kind.TEXT)
-                if target == name:
-                    part = self._part(base, name)
-                    self._declare(part, annotation, self._top.scope)
-                    return frozenset({part})
+            annotation = self._annotations(definition).get(name)
+            if annotation is not None and self._is_textual(annotation, self._top.scope):
+                return self._make(annotation, self._top, Kind.TEXT)
+            if annotation is not None:
+                part = self._part(base, name)
+                self._declare(part, annotation, self._top.scope)
+                return frozenset({part})
             parents = [self._local_class(each.value) for each in definition.bases]
             definition = parents[0] if parents and parents[0] is not definition else None
         return None
@@ -290,6 +327,15 @@ def _constant_facts(name: str, values: Values) -> frozenset[Fact]:
     if constant == "None":
         return frozenset({(name, "None", True), (name, "", False)})
     return frozenset({(name, constant, True)}) if constant else frozenset()
+
+
+def _is_left_open(definition: cst.FunctionDef) -> bool:
+    """Tell whether a method does nothing but say that subclasses have to define it."""
+    last = definition.body.body[-1] if definition.body.body else None
+    statement = last.body[0] if isinstance(last, cst.SimpleStatementLine) else last
+    raised = statement.exc if isinstance(statement, cst.Raise) else None
+    name = raised.func if isinstance(raised, cst.Call) else raised
+    return isinstance(name, cst.Name) and name.value == "NotImplementedError" and len(definition.body.body) <= _LINES
 
 
 def _yields(definition: cst.FunctionDef) -> bool:

@@ -98,6 +98,7 @@ class Machine(ABC):
         self.held: set[Thing] = set()
         self.given_out: set[Thing] = set()
         self.stepped: dict[Thing, int] = {}
+        self._overwritten: dict[Thing, int] = {}
         self.saved: dict[cst.Call, set[Thing]] = {}
         self.aliased: dict[cst.Call, None] = {}
         self.copies: dict[Thing, Thing] = {}
@@ -129,6 +130,7 @@ class Machine(ABC):
         self._generators: dict[cst.FunctionDef, bool] = {}
         self._options: dict[Thing, dict[str, Values]] = defaultdict(dict)
         self._types: dict[Thing, cst.ClassDef] = {}
+        self._fields: dict[cst.ClassDef, dict[str, cst.BaseExpression]] = {}
         self._updated: set[Thing] = set()
         self._weights_of: set[Thing] = set()
 
@@ -266,6 +268,19 @@ class Machine(ABC):
                 for keep in self._state.kept.get(thing, ()):
                     if self.stepped.get(keep.source, 0) > keep.order and keep.source.born < keep.order:
                         self.aliased[keep.node] = None
+
+    def _restore(self, source: Values, receivers: Values) -> None:
+        """Note each state dict that a module is to get back after another state was written into its tensors."""
+        kept = {keep for thing in self._contents(source) for keep in self._state.kept.get(thing, ())}
+        updated = not self._updated.isdisjoint(source)
+        for module in receivers:
+            own = {keep for keep in kept if keep.source is module}
+            for keep in own:
+                if self._overwritten.get(module, 0) > keep.order and not updated and not self._expecting_error:
+                    self.aliased[keep.node] = None
+            if not own:
+                self._clock += 1
+                self._overwritten[module] = self._clock
 
     def _contents(self, values: Values) -> set[Thing]:
         """Give objects with what their containers hold; attributes of other objects are not entered."""

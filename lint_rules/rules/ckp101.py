@@ -484,6 +484,42 @@ class LoadStateDictPath(Rule):
             why="an argument of the program, by a pattern or in a loop",
             lines=(7, 9),
         ),
+        Example(
+            """
+            from pathlib import Path
+
+            from networks import Net
+
+
+            def newest(folder):
+                found = sorted(Path(folder).glob("*.pt"))
+                return found[-1] if found else None
+
+
+            net = Net()
+            net.load_state_dict(newest("runs"))
+            """,
+            why="a path, or None",
+            lines=(12,),
+        ),
+        Example(
+            """
+            from networks import Net
+
+
+            class Base:
+                def path(self) -> str:
+                    '''Where the weights are.'''
+                    raise NotImplementedError
+
+                def restore(self):
+                    net = Net()
+                    net.load_state_dict(self.path())
+                    return net
+            """,
+            why="a method that subclasses define is said to give a path",
+            lines=(11,),
+        ),
     )
     valid = (
         Example(
@@ -798,6 +834,27 @@ class LoadStateDictPath(Rule):
             """,
             why="fields that hold a state, or may, and what a pattern takes out of a file",
         ),
+        Example(
+            """
+            from dataclasses import dataclass
+            from typing import Any
+
+            from networks import Net
+
+
+            @dataclass
+            class Job:
+                weights: Any = ""
+
+
+            def restore(net: Net, job: Job):
+                net.load_state_dict(job.weights)
+
+
+            restore(Net(), Job())
+            """,
+            why="a field that may be anything, whatever its default",
+        ),
     )
 
     def may_find(self, outline: Outline) -> bool:
@@ -826,7 +883,7 @@ class LoadStateDictPath(Rule):
                 continue
             if node.args[0].keyword is not None and node.args[0].keyword.value != "state_dict":
                 continue
-            if all(map(_is_file, call.arguments[0])) and call.arguments[0] and takes_state(call, context):
+            if _are_files(call.arguments[0]) and takes_state(call, context):
                 yield context.finding(
                     self,
                     node,
@@ -836,11 +893,12 @@ class LoadStateDictPath(Rule):
                 )
 
 
-def _is_file(value: Thing) -> bool:
-    """Tell whether a value is a path, or a file that `open` gave."""
+def _are_files(values: set[Thing]) -> bool:
+    """Tell whether a value is a path, or a file that `open` gave; it may be None besides, which raises as well."""
     from lint_rules.objects import Kind
 
-    return value.kind is Kind.TEXT or value.made_by in {"builtins.open", "open"}
+    given = [value for value in values if value.kind is not Kind.NONE]
+    return bool(given) and all(value.kind is Kind.TEXT or value.made_by in {"builtins.open", "open"} for value in given)
 
 
 def _fix(call: Call, context: Context) -> Fix:

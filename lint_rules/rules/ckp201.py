@@ -807,6 +807,70 @@ class MissingEval(Rule):
             why="weights from another format, merged",
             lines=(6,),
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Base:
+                def setup(self, path):
+                    self.net = self.make()
+                    self.net.load_state_dict(torch.load(path, weights_only=True))
+
+                def make(self):
+                    raise NotImplementedError
+
+
+            class Denoiser(Base):
+                def make(self):
+                    return nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4))
+
+                def __call__(self, x):
+                    return self.net(x)
+
+
+            def restored(paths):
+                for path in paths:
+                    net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+                    net.load_state_dict(torch.load(path, weights_only=True))
+                    yield net
+
+
+            denoiser = Denoiser()
+            denoiser.setup("denoiser.pt")
+            print(denoiser(torch.rand(1, 1, 8)))
+            for net in restored(["a.pt", "b.pt"]):
+                print(net(torch.ones(1, 2)))
+            """,
+            why="loaded by a base class and run by an object that is called; what a generator yields",
+            lines=(8, 25),
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Lazy:
+                _net = None
+
+                @property
+                def net(self):
+                    if self._net is None:
+                        self._net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+                        self._net.load_state_dict(torch.load("net.pt", weights_only=True))
+                    return self._net
+
+                def predict(self, x):
+                    return self.net(x)
+
+
+            print(Lazy().predict(torch.rand(3, 2)))
+            """,
+            why="loaded when it is first asked for",
+            lines=(12,),
+        ),
     )
     valid = (
         Example(
@@ -1781,6 +1845,78 @@ class MissingEval(Rule):
                     return self.forward(x).mean()
             """,
             why="a part of a module with a base class elsewhere",
+        ),
+        Example(
+            """
+            import contextlib
+
+            import torch
+            from torch import nn
+
+
+            class Base:
+                def setup(self, path):
+                    self.net = self.make()
+                    self.net.load_state_dict(torch.load(path, weights_only=True))
+
+
+            class Denoiser(Base):
+                def make(self):
+                    return nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4)).eval()
+
+                def __call__(self, x):
+                    return self.net(x)
+
+
+            def restored(paths):
+                for path in paths:
+                    net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+                    net.load_state_dict(torch.load(path, weights_only=True))
+                    yield net.eval()
+
+
+            @contextlib.contextmanager
+            def evaluating(net):
+                net.eval()
+                yield net
+                net.train()
+
+
+            denoiser = Denoiser()
+            denoiser.setup("denoiser.pt")
+            print(denoiser(torch.rand(1, 1, 8)))
+            for net in restored(["a.pt", "b.pt"]):
+                print(net(torch.ones(1, 2)))
+            other = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+            other.load_state_dict(torch.load("other.pt", weights_only=True))
+            with evaluating(other):
+                print(other(torch.ones(1, 2)))
+            """,
+            why="made, yielded or lent in evaluation mode",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Lazy:
+                _net = None
+
+                @property
+                def net(self):
+                    if self._net is None:
+                        self._net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).eval()
+                        self._net.load_state_dict(torch.load("net.pt", weights_only=True))
+                    return self._net
+
+                def predict(self, x):
+                    return self.net(x)
+
+
+            print(Lazy().predict(torch.rand(3, 2)))
+            """,
+            why="loaded when it is first asked for, in evaluation mode",
         ),
     )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SAVE = ("torch.save", "torch.serialization.save")
 _SAVED = re.compile(rb"save\w*\(\s*(?:obj\s*=\s*)?(?:([A-Za-z_][\w.]*)[^,\n]*,|[{\[])")
 _STATE = re.compile(rb"(?i)(?:state|dict|ckpt|checkpoint|args|data|opt\w*|config)s?$|_(?:sd|loss|acc)$")
+_BOUND = re.compile(rb"=[^\n]*\btorch\.save\b(?!\()")
 #: An entry of a dict that may be a module.
 _ENTRY = re.compile(
     rb"(?i)[\"']\\?\s*(?::|\]\s*=)\s*(?:(?:copy\.)?deepcopy\()?[\w.]*(?:model|net|coder|actor|critic|policy|ema|rator)\w*\s*[,})\n\\]"
@@ -103,7 +104,7 @@ class SaveWholeModule(Rule):
     code = "CKP401"
     name = "save-whole-module"
     summary = "A whole module is pickled instead of its `state_dict`"
-    needs = ((b"torch", b"save(", _may_save_module),)
+    needs = ((b"torch", b"save(", _may_save_module), (b"torch.save", _BOUND, _MODULES))
     marks = frozenset({"save", "train"}) | _PROOF | _SIGNS | _MOVES
     follows = True
     needs_all = True
@@ -471,6 +472,68 @@ class SaveWholeModule(Rule):
             why="in a dict of keywords",
             lines=(5,),
         ),
+        Example(
+            """
+            import torch as t
+
+            net = t.nn.Linear(2, 2)
+            keep, read = t.save, t.load
+            keep(net, "net.pt")
+            """,
+            why="under another name",
+            lines=(5,),
+        ),
+        Example(
+            """
+            import abc
+
+            import torch
+            from torch import nn
+
+
+            class Base(abc.ABC):
+                def __init__(self):
+                    self.model = self.build()
+
+                @abc.abstractmethod
+                def build(self) -> nn.Module: ...
+
+                def save(self, path):
+                    torch.save(self.model, path)
+            """,
+            why="what a method is said to give",
+            lines=(15,),
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Runner:
+                model: nn.Module
+                path: str
+
+                def __init__(self, model, path):
+                    self.model, self.path = model, path
+
+                def prefix(self) -> str:
+                    raise NotImplementedError
+
+                def save(self):
+                    name = self.prefix() + self.path
+                    torch.save(self.model, name)
+
+                @property
+                def inner(self) -> nn.Module:
+                    return self.given()
+
+                def export(self, path):
+                    torch.save(self.inner, path)
+            """,
+            why="annotated in its class, or given by an annotated property",
+            lines=(17, 24),
+        ),
     )
     valid = (
         Example(
@@ -687,6 +750,29 @@ class SaveWholeModule(Rule):
                 torch.save(net, path)
             """,
             why="annotations that admit a state, and a parameter that becomes one",
+        ),
+        Example(
+            """
+            import abc
+
+            import torch
+
+
+            class Base(abc.ABC):
+                def __init__(self):
+                    self.model = self.build()
+                    self.state = self.read()
+
+                @abc.abstractmethod
+                def build(self) -> dict: ...
+
+                def read(self) -> None: ...
+
+                def save(self, path):
+                    torch.save(self.model, path)
+                    torch.save(self.state, path)
+            """,
+            why="a method is said to give a dict, or nothing",
         ),
     )
 

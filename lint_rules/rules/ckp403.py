@@ -20,6 +20,8 @@ _NO_MODULE = re.compile(rb"(?:optim|sched|scaler)\w*$")
 _TRAINS = re.compile(
     rb"\.step\(|\bfit\w*\(|\btrain\w*\(|epoch\w*\(|Trainer\(|\.data\s*[-+*/]=|(?:-=|\b(?:sub|add)_\()[^\n]*\.grad\b"
 )
+#: What gives a state back that was kept: after other code has run, or after another state was loaded.
+_GIVES_BACK = re.compile(rb"\byield\b[\s\S]*?\bload_state_dict\(|\bload_state_dict\([\s\S]*?\bload_state_dict\(")
 _BEST = re.compile(rb"self\.\w*best\w*\s*=\s*[\w.]+$", re.IGNORECASE)
 _STARTS = re.compile(r"on_(fit|train(_epoch|_batch)?)_start$")
 _ENDS = re.compile(r"on_(fit|train(_epoch|_batch)?|validation(_epoch)?)_end$")
@@ -35,22 +37,37 @@ def _may_be_kept(data: bytes) -> bool:
             return True
         receiver = _RECEIVER.search(line)
         before = line[: receiver.start()] if receiver else line
-        if trains is False or _LIVE.search(before) or _NO_MODULE.search(line):
+        if _LIVE.search(before) or _NO_MODULE.search(line):
+            continue
+        if _GIVES_BACK.search(data, *_function_around(found.start(), data)):
+            return True
+        if trains is False:
             continue
         if trains is None:
             trains = _TRAINS.search(data) is not None
-        is_kept = before.lstrip().startswith(b"self.") or not line[:1].isspace()
+        is_kept = (
+            before.lstrip().startswith(b"self.") or not line[:1].isspace() or _is_returned(found.start(), before, data)
+        )
         if trains and (is_kept or _TRAINS.search(data, *_function_around(found.start(), data))):
             return True
     return False
 
 
 def _function_around(place: int, data: bytes) -> tuple[int, int]:
-    """Say roughly where the function around a place begins and ends."""
-    start = max(data.rfind(b"def ", 0, place), 0)
-    end = data.find(b"\ndef ", place)
-    inner = data.find(b"\n    def ", place) if data[max(start - 1, 0) : start] != b"\n" else -1
-    return start, min((each for each in (end, inner) if each >= 0), default=len(data))
+    """Say roughly where the function or method around a place begins and ends, with functions that it defines."""
+    outer, method = data.rfind(b"\ndef ", 0, place), data.rfind(b"\n    def ", 0, place)
+    start = method if data.rfind(b"\nclass ", 0, place) > outer else outer
+    ends = [data.find(b"\ndef ", place), data.find(b"\n    def ", place) if start == method else -1]
+    return max(start, 0), min((each for each in ends if each >= 0), default=len(data))
+
+
+def _is_returned(place: int, line: bytes, data: bytes) -> bool:
+    """Tell whether a state is what a function gives that is called somewhere."""
+    if line.strip() != b"return":
+        return False
+    start = data.rfind(b"def ", 0, place)
+    name = data[start + 4 : data.find(b"(", max(start, 0))]
+    return start >= 0 and name != b"state_dict" and data.count(name + b"(") > 1
 
 
 class StateDictAlias(Rule):
@@ -59,7 +76,8 @@ class StateDictAlias(Rule):
     ## What it does
 
     Reports `model.state_dict()` whose result is kept, under a name, in a container or as an attribute, and used after a
-    training step of the same model: loaded, saved, returned, read. `.copy()`, `dict(...)` and `copy.copy(...)` make no
+    training step of the same model: loaded, saved, returned, read; or given back to it after another state was loaded,
+    or after a context manager has run other code. `.copy()`, `dict(...)` and `copy.copy(...)` make no
     difference: they copy the names, not the tensors. What is read, saved or loaded at once is left alone.
 
     ## Why is this bad
@@ -384,6 +402,68 @@ class StateDictAlias(Rule):
             why="a step that is written out",
             lines=(12,),
         ),
+        Example(
+            """
+            import contextlib
+
+            import torch
+
+            from networks import Net
+
+
+            @contextlib.contextmanager
+            def unchanged(net):
+                kept = net.state_dict()
+                yield net
+                net.load_state_dict(kept)
+
+
+            def compare(net, other, batch):
+                before = net.state_dict()
+                net.load_state_dict(torch.load(other, weights_only=True))
+                result = net(batch)
+                net.load_state_dict(before)
+                return result
+            """,
+            why="given back after other code has run, and after another state was loaded",
+            lines=(10, 16),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            def weights(net):
+                return net.state_dict()
+
+
+            def search(seed):
+                net = Net()
+                optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+                best = {"loss": 1e9, "state": None}
+
+                def step(x):
+                    loss = net(x).mean()
+                    loss.backward()
+                    optimizer.step()
+                    return loss.item()
+
+                def keep(loss):
+                    if loss < best["loss"]:
+                        best["loss"] = loss
+                        best["state"] = net.state_dict()
+
+                start = weights(net)
+                for x in range(10):
+                    keep(step(x))
+                net.load_state_dict(best["state"])
+                return net, start
+            """,
+            why="what a function returns, and what nested functions share",
+            lines=(7, 24),
+        ),
     )
     valid = (
         Example(
@@ -678,6 +758,42 @@ class StateDictAlias(Rule):
                 return model.state_dict()
             """,
             why="each round makes a model of its own",
+        ),
+        Example(
+            """
+            import contextlib
+            import copy
+
+            import torch
+
+            from networks import Net
+
+
+            @contextlib.contextmanager
+            def unchanged(net):
+                kept = copy.deepcopy(net.state_dict())
+                yield net
+                net.load_state_dict(kept)
+
+
+            def warm(net, path):
+                own = net.state_dict()
+                saved = torch.load(path, weights_only=True)
+                net.load_state_dict({name: saved[name] for name in own if name in saved}, strict=False)
+                print([name for name in own if name not in saved])
+                own.update(saved)
+                net.load_state_dict(own)
+                net.load_state_dict(own)
+
+
+            def clone(net):
+                other = Net()
+                state = net.state_dict()
+                other.load_state_dict(torch.load("other.pt", weights_only=True))
+                other.load_state_dict(state)
+                return other
+            """,
+            why="a copy is given back, names are read, a state is put into another module",
         ),
     )
 

@@ -6,7 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, cast
 
-from lint_rules.knowledge import ONLY_TENSORS
+from lint_rules.knowledge import COMPUTES, ONLY_TENSORS
 from lint_rules.prefilter import may_be_notebook, places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
@@ -26,11 +26,7 @@ _LOADER = "torch.utils.data.DataLoader"
 _TENSOR_KEYS = frozenset({"input_ids", "attention_mask", "token_type_ids", "pixel_values"})
 
 _SHOWS = "|".join(sorted(ONLY_TENSORS)).encode()
-#: Methods that besides tensors only arrays and frames have, as `lint_rules.tensors` has them.
-_COMPUTES = (
-    "abs|all|any|argmin|argsort|ceil|clamp|clip|cumprod|cumsum|exp|expand|expand_as|index_select|masked_select|matmul"
-    "|mean|pow|prod|round|sigmoid|sqrt|sum|tanh|unfold"
-)
+_COMPUTES = "|".join(sorted(COMPUTES)).encode()
 _PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 #: What a loop over batches calls the tensors that it unpacks, and what it loops over.
 _UNPACKED = re.compile(r"(x|y|X|Y|img|image|input|label|target)s?$")
@@ -52,8 +48,8 @@ _LAST = re.compile(
 _EVIDENT = re.compile(
     rb"\.(?:" + _SHOWS + rb")\("
     rb"|\s*:\s*(?:Optional\[)?[\"']?(?:\w+\.)?\w*Tensor\b"
-    rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)[\w.]+\(|Tensor\(|Parameter\(|_sequence\()"
-    rb"|\s*=(?!=)[^\n]*\.(?:generate|encode|" + _COMPUTES.encode() + rb"|" + _SHOWS + rb")\("
+    rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)[\w.]+\(|[Tt]ensor\(|Parameter\(|_sequence\()"
+    rb"|\s*=(?!=)[^\n]*\.(?:generate|encode|" + _COMPUTES + rb"|" + _SHOWS + rb")\("
     rb"|\s*=(?!=)[^\n]*\b(?:" + "|".join(sorted(_TENSOR_KEYS)).encode() + rb")\b"
 )
 #: ... on both sides of it, ...
@@ -107,6 +103,13 @@ def _is_evident(data: bytes, start: int, end: int) -> bool:
     if data.find(b"for ", line, start) >= 0 and _LOOPED.match(data, end) is not None:
         return True
     return _TAKEN_APART.match(data, line) is not None
+
+
+def _moved(outline: Outline) -> list[ast.expr]:
+    """Give what is moved by a statement that does nothing else."""
+    alone = outline.alone.union(*(each.elts for each in outline.alone if isinstance(each, ast.Tuple)))
+    moves = (call for method in _MOVES for call in outline.methods(method) if call in alone)
+    return [cast("ast.Attribute", call.func).value for call in moves]
 
 
 def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:
@@ -535,6 +538,41 @@ class DiscardedTensorTo(Rule):
             why="what is computed by a method, and an attribute that is moved elsewhere",
             lines=(6, 15, 17),
         ),
+        Example(
+            """
+            import torch as t
+            from torchvision.transforms.functional import to_tensor
+
+
+            def read(image):
+                image = to_tensor(image)
+                image.to("cuda")
+                return image
+
+
+            def noise():
+                x = t.rand(2)
+                x.cuda()
+                return x
+            """,
+            why="an image as a tensor, and torch under another name",
+            lines=(7, 13),
+        ),
+        Example(
+            """
+            import torch
+
+
+            class Track:
+                def start(self, size):
+                    self.scores = torch.zeros(size)
+
+                def place(self, device):
+                    self.scores.to(device)
+            """,
+            why="an attribute that another method makes a tensor",
+            lines=(9,),
+        ),
     )
     valid = (
         Example(
@@ -707,9 +745,11 @@ class DiscardedTensorTo(Rule):
 
     def may_find(self, outline: Outline) -> bool:
         """Tell whether a move is a statement of its own, of something that may be a tensor."""
-        alone = outline.alone.union(*(each.elts for each in outline.alone if isinstance(each, ast.Tuple)))
-        moves = (call for method in _MOVES for call in outline.methods(method) if call in alone)
-        return any(_may_be_tensor(cast("ast.Attribute", call.func).value, outline) for call in moves)
+        return any(_may_be_tensor(moved, outline) for moved in _moved(outline))
+
+    def marks_in(self, outline: Outline) -> frozenset[str]:
+        """Add the attributes that are moved, which any method may make tensors."""
+        return self.marks.union(each.attr for each in _moved(outline) if isinstance(each, ast.Attribute))
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each tensor that is moved in vain.

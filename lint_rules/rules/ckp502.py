@@ -19,16 +19,17 @@ _ASSIGNED = re.compile(
     rb"\bself\.\w+\s*(?::[^=\n]*)?=(?![^\n]*Parameter\()[^=\n]*"
     rb"(?:\btorch\.(?!nn\.|device|jit|load|compile|optim|Generator|float|int|bool|long|half|bfloat)[\w.]+\(|Tensor\()"
 )
-_RENAMED = re.compile(rb"\bself\.\w+ = (\w+)\r?\n")
+_MADE = re.compile(rb"\b(\w+)\s*(?::[^=\n]*)?=[^=\n]*\btorch\.(?!nn\.|device|jit|load|compile|optim|Generator)[\w.]+\(")
+_RENAMED = re.compile(rb"\bself\.\w+\s*(?::[^=\n]*)?=([^=\n(]+)")
+_WORD = re.compile(rb"\w+")
 
 
 def _keeps_tensor(data: bytes) -> bool:
     """Tell whether a tensor may be made an attribute, at once or by a local name; cheap, and often wrong."""
     if _ASSIGNED.search(data) is not None:
         return True
-    return any(
-        re.search(rb"\b%s = torch\.(?!nn\.|device)" % found[1], data) is not None for found in _RENAMED.finditer(data)
-    )
+    made = set(_MADE.findall(data))
+    return bool(made) and any(made.intersection(_WORD.findall(found[1])) for found in _RENAMED.finditer(data))
 
 
 #: Methods that only Lightning's modules have, which know their device and make tensors where they are needed.
@@ -208,6 +209,21 @@ class TensorAttribute(Rule):
                     row = torch.reshape(kernel, (1, 1, 1, -1))
                     self.register_buffer("rows", torch.cat([row, row, row], dim=0))
             """,
+        ),
+        Example(
+            """
+            import torch as t
+            from torch import nn
+
+
+            class Position(nn.Module):
+                def __init__(self, length, size):
+                    super().__init__()
+                    table = t.zeros(length, size)
+                    self.table = table.unsqueeze(0)
+            """,
+            why="a local tensor in another shape, under another name of torch",
+            lines=(9,),
         ),
     )
     valid = (

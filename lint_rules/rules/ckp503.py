@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from lint_rules.names import Names, Scope
     from lint_rules.outline import Outline
 
-_LAYER = rb"(?:torch\.)?(?:nn\.)?[A-Z]\w*"
+_LAYER = rb"(?:\w+\.)*[A-Z]\w*"
 #: What a container that is written down begins with, an assignment to several names, or a list of what functions make.
 _WRITTEN = re.compile(
     rb"= *(?:"
     rb"(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
-    rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?(?:(?:copy\.)?deepcopy\()?(" + _LAYER + rb")\("
+    rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?(?:[\w.]*(?:deepcopy|_norm)\()?(" + _LAYER + rb")\("
     rb"|(" + _LAYER + rb")(?=\([^\n]*\), *" + _LAYER + rb"\()"
     rb"|\[\s*([a-z_]\w*)\("
     rb"|\[\s*(?:copy\.)?deepcopy\(([a-z_]\w*)\))"
 )
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
 _STORED = re.compile(rb"\][ \t]*=[ \t]*(" + _LAYER + rb")\(")
+_LISTED = re.compile(rb"= *[\[(]([\w.,\s]*\w),?\s*[\])]")
 #: What stands behind a name that is given a plain container, one that is given a layer, ...
 _CONTAINER = re.compile(rb"(?:\s*:[^=\n]*)?\s*=\s*(?:\[|\{|\(|list\(|dict\(|(?:collections\.)?OrderedDict\()")
 _MADE = re.compile(rb"[ \t]*=[ \t]*" + _LAYER + rb"\(")
@@ -45,7 +46,7 @@ _END = re.compile(rb"\n")
 _KEPT = re.compile(rb"self\.\w+ = $")
 _REGISTRY = re.compile(rb"(?:List|Dict|Sequential)\(\s*\*?$")
 _LONGEST_REGISTRY = 80  # bytes
-_IMPORTED = re.compile(rb"from torch\.nn(?:\.\w+)* import (\([^)]*|[^\n]*)")
+_IMPORTED = re.compile(rb"from torch(?:\.nn|_geometric\.nn|vision\.ops)(?:\.\w+)* import (\([^)]*|[^\n]*)")
 _STATELESS = re.compile(rb"(?:Pool|Loss|LU|Tanh|Sigmoid|Softmax)\w*$")
 _ADDERS = {"append": 0, "insert": 1, "extend": 0, "update": 0, "add": 0}
 _HARMLESS = frozenset(
@@ -59,10 +60,17 @@ _HIDDEN = frozenset({"_modules", "__dict__"})
 _OUTSIDE = re.compile(
     r"regist|add_module|setattr|^(ModuleList|ModuleDict|Sequential|ParameterList)$|parameters$|add_param_group"
 )
+#: What has no layers of its own to register: the module itself, and settings.
+_NO_LAYERS = re.compile(r"self$|cfg$|conf(ig)?$|\w+_(cfg|config)$|args$|opts?$|hparams$|params$")
 _CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList", "ParameterDict"})
 _REPLACED = frozenset(
     {"parameters", "named_parameters", "state_dict", "named_children", "_apply", "children", "modules"}
 )
+
+
+def _has_base(data: bytes) -> bool:
+    """Tell whether a source may subclass a module, of torch or of a framework."""
+    return any(base in data for base in (b"Module", b"PreTrainedModel", b"ModelMixin"))
 
 
 def _may_hide_modules(data: bytes) -> bool:
@@ -83,6 +91,9 @@ def _candidates(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     for pattern in (_WRITTEN, _APPENDED, _STORED):
         for found in pattern.finditer(data):
             yield _word_before(data, found.start()), found[found.lastindex or 0], pattern is _WRITTEN
+    for found in _LISTED.finditer(data):
+        target = _word_before(data, found.start())
+        yield from ((target, name.strip(), True) for name in found[1].split(b",") if b"." not in name)
 
 
 def _is_registered(target: bytes, data: bytes) -> bool:
@@ -160,7 +171,7 @@ class UnregisteredSubmodules(Rule):
     code = "CKP503"
     name = "unregistered-submodules"
     summary = "Layers are kept in a plain list, which hides them from the checkpoint"
-    needs = ((b"torch", b"Module", _may_hide_modules),)
+    needs = ((b"torch", _has_base, _may_hide_modules),)
     marks = frozenset(
         {
             "__init__",
@@ -494,6 +505,64 @@ class UnregisteredSubmodules(Rule):
             """,
             why="copies",
             lines=(11, 12),
+        ),
+        Example(
+            """
+            from torch import nn
+            from torch.nn.utils import weight_norm
+            from torch_geometric.nn import GCNConv
+
+
+            class Net(nn.Module):
+                def __init__(self, sizes):
+                    super().__init__()
+                    self.convs = [weight_norm(nn.Conv1d(size, size, 3)) for size in sizes]
+                    self.graphs = [GCNConv(size, size) for size in sizes]
+            """,
+            why="layers under weight normalisation, and of another library",
+            lines=(9, 10),
+        ),
+        Example(
+            """
+            import torch.nn as tnn
+
+
+            class Net(tnn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [tnn.Linear(2, 2)]
+            """,
+            why="under another name",
+            lines=(7,),
+        ),
+        Example(
+            """
+            from torch import nn
+            from transformers import PreTrainedModel
+
+
+            class Model(PreTrainedModel):
+                def __init__(self, config):
+                    super().__init__(config)
+                    self.layers = [nn.Linear(8, 8) for _ in range(config.depth)]
+                    self.more = [nn.Linear(8, 8)] if config.deep else []
+            """,
+            why="a model of a framework, and a list that may be empty",
+            lines=(8, 9),
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Model(nn.Module):
+                def __init__(self, config):
+                    super().__init__()
+                    self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(config.layers)])
+                    self.heads = [nn.Linear(8, 1) for _ in range(config.heads)]
+            """,
+            why="a setting of the same name beside a list that registers",
+            lines=(8,),
         ),
     )
     valid = (
@@ -864,6 +933,8 @@ class _Filled:
 def _may_be_container(value: ast.expr) -> bool:
     if isinstance(value, ast.BinOp):
         return _may_be_container(value.left) or _may_be_container(value.right)
+    if isinstance(value, ast.IfExp):
+        return _may_be_container(value.body) and _may_be_container(value.orelse)
     if isinstance(value, ast.Call):
         return last_name(value.func) in _PLAIN
     return isinstance(value, (ast.List, ast.Tuple, ast.Dict, ast.ListComp, ast.DictComp))
@@ -892,8 +963,9 @@ def _touched_from_outside(tree: cst.Module) -> Iterator[str]:
             read: set[str] = set()
             registers = False
             for node in own(function.body):
-                if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value != "self":
-                    read.add(node.attr.value)
+                if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name):
+                    if not _NO_LAYERS.match(node.value.value):
+                        read.add(node.attr.value)
                 elif isinstance(node, cst.Call):
                     registers = registers or _OUTSIDE.search(_last_name(node.func)) is not None
             if registers:
@@ -1179,6 +1251,8 @@ def _is_plain(node: cst.BaseExpression) -> bool:
     if isinstance(node, cst.BinaryOperation):
         sides = (_is_plain(node.left), _is_plain(node.right))
         return all(sides) if isinstance(node.operator, cst.Add) else any(sides)
+    if isinstance(node, cst.IfExp):
+        return _is_plain(node.body) and _is_plain(node.orelse)
     return isinstance(node, (cst.List, cst.Tuple, cst.Dict, cst.ListComp, cst.DictComp))
 
 
@@ -1191,6 +1265,8 @@ def _elements(node: cst.BaseExpression) -> list[cst.BaseExpression]:
         return [each for part in parts for each in (_elements(part) or [part])]
     if isinstance(node, cst.BinaryOperation):
         return [*_elements(node.left), *_elements(node.right)]
+    if isinstance(node, cst.IfExp):
+        return [*_elements(node.body), *_elements(node.orelse)]
     if isinstance(node, (cst.List, cst.Tuple)):
         held = [element.value for element in node.elements if isinstance(element, cst.Element)]
     elif isinstance(node, cst.Dict):
@@ -1219,7 +1295,7 @@ def _fix(attribute: _Container, definition: cst.ClassDef, context: Context) -> F
         keys = [element.key if isinstance(element, cst.DictElement) else None for element in value.elements]
         attribute.text_keys &= all(key is not None and text_of(key) is not None for key in keys)
     if (
-        isinstance(value, cst.Tuple)
+        isinstance(value, (cst.Tuple, cst.IfExp))
         or _is_nested(value)
         or (keyed and (not attribute.text_keys or isinstance(value, cst.DictComp)))
     ):
