@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import libcst as cst
 
     from lint_rules.engine import Context
+    from lint_rules.outline import Outline
 
 _STATE = re.compile(rb"\.state_dict\(\)")
 _LIVE = re.compile(rb"(?:deepcopy|load_state_dict|save\w*)\($")
@@ -795,7 +796,27 @@ class StateDictAlias(Rule):
             """,
             why="a copy is given back, names are read, a state is put into another module",
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches
+
+            net, follower = Net(), Net()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x in batches():
+                net(x).sum().backward()
+                optimizer.step()
+                follower.load_state_dict(net.state_dict(), strict=True)
+            """,
+            why="a state that is loaded at once",
+        ),
     )
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a state is taken for anything but to be loaded at once."""
+        loaded = {arg for call in outline.methods("load_state_dict") for arg in call.args}
+        return any(call not in loaded for call in outline.methods("state_dict"))
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each state dict that is used after a step has changed it.

@@ -129,9 +129,13 @@ def _is_plain_there(target: bytes, data: bytes) -> bool:
 
 def _is_kept(name: bytes, data: bytes) -> bool:
     """Tell whether a local container becomes an attribute."""
-    return name.isalnum() and any(
-        _KEPT.search(data, data.rfind(b"\n", 0, start) + 1, start) and _END.match(data, start + len(name))
-        for start in places(data, name)
+    return (
+        name.isalnum()
+        and b" = %s\n" % name in data
+        and any(
+            _KEPT.search(data, data.rfind(b"\n", 0, start) + 1, start) and _END.match(data, start + len(name))
+            for start in places(data, name)
+        )
     )
 
 
