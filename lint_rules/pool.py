@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
 #: Bytes of source that have to see a rule below which further processes cost more than they save.
-_WORTH_PROCESSES = 300_000
+_WORTH_PROCESSES = 200_000
 
 
 class Pool:
