@@ -115,14 +115,16 @@ class Loaded:
         layers |= {node.name for node in outline.of(ast.FunctionDef, ast.AsyncFunctionDef) if _is_property(node)}
         layers |= {"__call__", "module", *_CALLERS}
         imports = (alias for node in outline.of(ast.Import, ast.ImportFrom) for alias in node.names)
-        others = {alias.asname or alias.name.partition(".")[0] for alias in imports} | outline.defined | _BUILTINS
-        others -= {node.id for node in outline.of(ast.Name) if type(node.ctx) is ast.Store}
-        others -= {node.arg for node in outline.of(ast.arg)}
+        others = {alias.asname or alias.name.partition(".")[0] for alias in imports} | _BUILTINS
+        variables = {node.id for node in outline.of(ast.Name) if type(node.ctx) is ast.Store}
+        variables |= {node.arg for node in outline.of(ast.arg)}
+        functions, others = outline.defined - variables, others - variables
         for call in outline.calls:
             name = last_name(call.func)
             is_layer = name in layers or knowledge.INFERENCE.match(name) is not None
             is_method = isinstance(call.func, ast.Attribute) and (name in _AT_REST or not is_layer)
-            if name in _CALLERS or not (is_method or _root(call.func) in others):
+            is_function = isinstance(call.func, ast.Name) and name in functions
+            if name in _CALLERS or not (is_method or is_function or _root(call.func) in others):
                 yield call
 
     def _reached(self) -> set[str]:

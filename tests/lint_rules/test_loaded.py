@@ -133,6 +133,12 @@ def may_run(code: str) -> bool:
                 print(self.layer)
         """,
         """
+        class Holder:
+            net = build()
+            net.load_state_dict(torch.load(path))
+        Holder.net(x)
+        """,
+        """
         class Job:
             def __init__(self, model):
                 self.model = model
