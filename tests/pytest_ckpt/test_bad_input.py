@@ -100,7 +100,10 @@ def test_a_forward_that_returns_nothing_is_noted():
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [({"load": lambda path: 1 / 0}, "load(path)"), ({"load_state": lambda module: module}, "load_state(module, ")],
+    [
+        ({"load": lambda path: 1 / 0}, "load(path)"),
+        ({"load_state": lambda module, state_dict: 1 / 0}, "load_state(module, "),
+    ],
 )
 def test_the_hint_names_the_function_that_failed(arguments, name):
     (finding,) = check_module(lambda: nn.Linear(3, 3), devices=["cpu"], **arguments).findings
