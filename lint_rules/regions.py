@@ -1,8 +1,8 @@
 """The parts of a source that the rules have to see, cut out before libcst reads them.
 
-libcst parses ten times slower than Python's own parser, and most functions of most files neither load nor save. The
-body of a function that no rule needs is replaced by `...` on one line; everything else stays as it is, and a table
-leads each line back to the line it came from.
+libcst parses ten times slower than Python's own parser, and most functions of most files neither load nor save. A
+function that no rule needs becomes `def name(): ...` on one line; everything else stays as it is, and a table leads
+each line back to the line it came from.
 
 Which functions are needed is told by the words in them: those that hold a mark of a rule. A rule that follows objects
 through calls also needs the functions that those call and that call them, however far; each is found by its name

@@ -165,8 +165,8 @@ class Rule(ABC):
         default: Whether it is on unless it is asked for.
         needs: Alternatives of tokens for the prefilter: a source is parsed for this rule if all tokens of at least one
             alternative occur in it.
-        marks: Words of which a function must hold at least one to be of interest; the bodies of the others are cut
-            away before libcst parses the source.
+        marks: Words of which a function must hold at least one to be of interest; of the others only the names are
+            left before libcst parses the source.
         follows: Whether the rule follows objects, so that the functions which call or are called by an interesting
             one are of interest too.
         needs_all: Whether it can say something only where every object was followed. It is left out of sources in which
