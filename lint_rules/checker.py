@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,6 +89,8 @@ def check(job: Job) -> Report:
     except (UnreadableError, engine.SourceError) as error:
         return Report(job.path, problems=(_problem(job.path, error),))
     except Exception as error:  # noqa: BLE001 -- a defect in one rule must not keep the other files from being linted
+        import traceback  # not at the start, where every run would pay for it
+
         fault = traceback.format_exception_only(error)[-1].strip()  # for `str(error)` may raise as well
         return Report(job.path, problems=(Problem(job.path, f"the linter failed ({fault}); please report this"),))
 

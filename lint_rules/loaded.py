@@ -327,6 +327,10 @@ class _Places:
         self.functions: defaultdict[str, list[_Home]] = defaultdict(list)
         self.fields: defaultdict[str, list[str]] = defaultdict(list)
         self.plain: set[str] = set()
+        self._verdicts: dict[ast.ClassDef, bool] = {}
+        self._classes: defaultdict[str, list[ast.ClassDef]] = defaultdict(list)
+        for node in outline.classes:
+            self._classes[node.name].append(node)
         self._enter([*outline.of(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)])
         targets = (target for node in outline.of(ast.Assign) for target in node.targets)
         attributes = (target for target in targets if isinstance(target, ast.Attribute))
@@ -390,7 +394,7 @@ class _Places:
     def _class(self, node: ast.ClassDef) -> None:
         declared = (each.target for each in node.body if isinstance(each, ast.AnnAssign))
         self.fields[node.name] += [f".{last_name(each)}" for each in declared]
-        if not self._may_be_module(node, ()):
+        if not self._may_be_module(node):
             self.plain.add(f"{node.name}()")
 
     def _bind_variables(self) -> None:
@@ -407,17 +411,19 @@ class _Places:
         for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
             yield self.name(each.arg, each.lineno)
 
-    def _may_be_module(self, node: ast.ClassDef, seen: tuple[ast.ClassDef, ...]) -> bool:
+    def _may_be_module(self, node: ast.ClassDef) -> bool:
         """Tell whether a class may be a module: one without bases of unknown origin is none."""
-        for base in node.bases:
-            name = last_name(base.value if isinstance(base, ast.Subscript) else base)
-            inherited = [each for each in self._outline.classes if each.name == name and each not in seen]
-            if inherited:
-                if any(self._may_be_module(each, (*seen, node)) for each in inherited):
-                    return True
-            elif name not in _NO_MODULES and not knowledge.SERVERS.search(name):
-                return True
-        return False
+        known = self._verdicts.get(node)
+        if known is None:
+            self._verdicts[node] = True  # while it is not known: its name may be that of one of its bases
+            known = self._verdicts[node] = any(map(self._may_be_base, node.bases))
+        return known
+
+    def _may_be_base(self, node: ast.expr) -> bool:
+        name = last_name(node.value if isinstance(node, ast.Subscript) else node)
+        if inherited := self._classes.get(name):
+            return any(map(self._may_be_module, inherited))
+        return name not in _NO_MODULES and knowledge.SERVERS.search(name) is None
 
 
 def _root(node: ast.expr) -> str:

@@ -204,17 +204,26 @@ class Functions(Conditions):
     def _field(self, base: Thing, name: str) -> Values | None:
         """Give what the class of an object says that an attribute is: a text, or an object of another such class."""
         definition = base.definition if isinstance(base.definition, cst.ClassDef) else self._types.get(base)
-        while definition is not None and name not in self._names.assigned_attributes:
-            annotation = self._annotations(definition).get(name)
-            if annotation is not None and self._is_textual(annotation, self._top.scope):
-                return self._make(annotation, self._top, Kind.TEXT)
-            if annotation is not None:
-                part = self._part(base, name)
-                self._declare(part, annotation, self._top.scope)
-                return frozenset({part})
-            parents = [self._local_class(each.value) for each in definition.bases]
-            definition = parents[0] if parents and parents[0] is not definition else None
-        return None
+        if definition is None or name in self._names.assigned_attributes:
+            return None
+        declared = (self._annotations(each).get(name) for each in self._line_of(definition))
+        annotation = next((each for each in declared if each is not None), None)
+        if annotation is None:
+            return None
+        if self._is_textual(annotation, self._top.scope):
+            return self._make(annotation, self._top, Kind.TEXT)
+        part = self._part(base, name)
+        self._declare(part, annotation, self._top.scope)
+        return frozenset({part})
+
+    def _line_of(self, definition: cst.ClassDef) -> list[cst.ClassDef]:
+        """Give a class, its first base in this file, and so on; a name that is bound again may lead back to a class."""
+        line: list[cst.ClassDef] = []
+        current: cst.ClassDef | None = definition
+        while current is not None and current not in line:
+            line.append(current)
+            current = self._local_class(current.bases[0].value) if current.bases else None
+        return line
 
     def _instance(self, definition: Thing, node: cst.Call, arguments: list[Values], frame: Frame) -> Values:
         """Make an object of a class of this file, and follow its `__init__`."""

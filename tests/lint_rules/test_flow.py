@@ -131,6 +131,23 @@ def test_functions_that_nothing_calls_are_followed_too() -> None:
     }
 
 
+def test_a_class_whose_name_is_bound_again_is_no_base_of_itself() -> None:
+    code = """
+    class A:
+        def run(self):
+            return self.net(self.size.rate)
+
+    class B(A):
+        pass
+
+    class A(B):
+        pass
+
+    print(A().run(), A().width.rate)
+    """
+    assert follow(code).complete
+
+
 def test_a_file_that_takes_too_long_is_given_up() -> None:
     calls = "\n".join("x = g(g(g(g(1))))" for _ in range(9000))
     assert follow(calls).complete is False

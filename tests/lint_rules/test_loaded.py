@@ -133,6 +133,18 @@ def may_run(code: str) -> bool:
                 print(self.layer)
         """,
         """
+        class Net(Other):
+            def __init__(self):
+                self.encoder = build()
+            def read(self):
+                self.encoder.load_state_dict(torch.load(path))
+        class Other(Net, Base):
+            pass
+        net = Net()
+        net.read()
+        net(x)
+        """,
+        """
         class Holder:
             net = build()
             net.load_state_dict(torch.load(path))
