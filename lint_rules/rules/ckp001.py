@@ -21,6 +21,43 @@ _HEAD = re.compile(r".*noqa\s*:\s*", re.IGNORECASE)
 _FURTHER = re.compile(r"\s(#\s.*)")
 
 
+def _is_ours(code: str) -> bool:
+    return code.startswith(_FAMILY) and code.removeprefix(_FAMILY).isdigit()
+
+
+def _message(unused: list[str]) -> str:
+    from lint_rules import registry
+
+    try:
+        for code in unused:
+            registry.rule(code)
+    except registry.UnknownRuleError as error:
+        return f"{error}; until then, this comment silences nothing"
+    codes, verb = (unused[0], "finds") if len(unused) == 1 else (f"{', '.join(unused[:-1])} and {unused[-1]}", "find")
+    return f"{codes} {verb} nothing here, and would be silent about the next fault; take it out of the comment"
+
+
+def _without(directive: Directive, unused: list[str], lines: list[str]) -> Fix | None:
+    """Take codes out of a comment; the comment goes with the last of them, and a line that held nothing else too."""
+    edit = _edit(directive, unused, lines)
+    return Fix((edit,), safe=True) if edit else None
+
+
+def _edit(directive: Directive, unused: list[str], lines: list[str]) -> Edit | None:
+    number = directive.line
+    left = [code for code in directive.codes or () if code not in unused]
+    if left:
+        head = _HEAD.match(directive.text)
+        return Edit(number, directive.column, number, directive.end_column, (head[0] if head else "") + ", ".join(left))
+    line = lines[number - 1].rstrip("\r\n")
+    before = line[: directive.column - 1].rstrip()
+    further = _FURTHER.search(line, directive.end_column - 1)
+    if before or further:
+        kept = f"{'  ' if before else ''}{further[1]}" if further else ""
+        return Edit(number, len(before) + 1, number, len(line) + 1, kept)
+    return Edit(number, 1, number + 1, 1, "") if number < len(lines) else None  # what would be left may be nothing
+
+
 class UnusedNoqa(Rule):
     """Finds comments that silence a rule where that rule finds nothing.
 
@@ -50,6 +87,33 @@ class UnusedNoqa(Rule):
     summary = "A `# noqa` of this linter that silences nothing"
     needs = ((b"CKP", b"noqa", re.compile(rb"\bCKP\d")),)
     marks = frozenset({"noqa"})
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        from lint_rules import engine, prefilter, registry, suppress
+
+        text = context.text(None)
+        named = [each for each in suppress.read(text) if each.codes and self.code not in each.codes]
+        mentioned = {code for each in named for code in each.codes or () if _is_ours(code)}
+        rules = [registry.rule(code) for code in sorted(mentioned.intersection(registry.codes()))]
+        wanted = prefilter.wanted(text.encode(), rules)
+        found = engine.lint_text(text, context.path, wanted, context.settings, shown=context.shown)
+        lines = split_lines(text)
+        for directive in named:
+            used = {finding.code for finding in found if directive.silences(finding)}
+            unused = [code for code in directive.codes or () if _is_ours(code) and code not in used]
+            if unused:
+                yield Finding(
+                    self.code,
+                    self.name,
+                    context.path,
+                    directive.line,
+                    directive.column,
+                    directive.line,
+                    directive.end_column,
+                    _message(unused),
+                    _without(directive, unused, lines),
+                )
+
     invalid = (
         Example(
             """
@@ -181,66 +245,3 @@ class UnusedNoqa(Rule):
             why="a comment that silences this rule too",
         ),
     )
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        from lint_rules import engine, prefilter, registry, suppress
-
-        text = context.text(None)
-        named = [each for each in suppress.read(text) if each.codes and self.code not in each.codes]
-        mentioned = {code for each in named for code in each.codes or () if _is_ours(code)}
-        rules = [registry.rule(code) for code in sorted(mentioned.intersection(registry.codes()))]
-        wanted = prefilter.wanted(text.encode(), rules)
-        found = engine.lint_text(text, context.path, wanted, context.settings, shown=context.shown)
-        lines = split_lines(text)
-        for directive in named:
-            used = {finding.code for finding in found if directive.silences(finding)}
-            unused = [code for code in directive.codes or () if _is_ours(code) and code not in used]
-            if unused:
-                yield Finding(
-                    self.code,
-                    self.name,
-                    context.path,
-                    directive.line,
-                    directive.column,
-                    directive.line,
-                    directive.end_column,
-                    _message(unused),
-                    _without(directive, unused, lines),
-                )
-
-
-def _is_ours(code: str) -> bool:
-    return code.startswith(_FAMILY) and code.removeprefix(_FAMILY).isdigit()
-
-
-def _message(unused: list[str]) -> str:
-    from lint_rules import registry
-
-    try:
-        for code in unused:
-            registry.rule(code)
-    except registry.UnknownRuleError as error:
-        return f"{error}; until then, this comment silences nothing"
-    codes, verb = (unused[0], "finds") if len(unused) == 1 else (f"{', '.join(unused[:-1])} and {unused[-1]}", "find")
-    return f"{codes} {verb} nothing here, and would be silent about the next fault; take it out of the comment"
-
-
-def _without(directive: Directive, unused: list[str], lines: list[str]) -> Fix | None:
-    """Take codes out of a comment; the comment goes with the last of them, and a line that held nothing else too."""
-    edit = _edit(directive, unused, lines)
-    return Fix((edit,), safe=True) if edit else None
-
-
-def _edit(directive: Directive, unused: list[str], lines: list[str]) -> Edit | None:
-    number = directive.line
-    left = [code for code in directive.codes or () if code not in unused]
-    if left:
-        head = _HEAD.match(directive.text)
-        return Edit(number, directive.column, number, directive.end_column, (head[0] if head else "") + ", ".join(left))
-    line = lines[number - 1].rstrip("\r\n")
-    before = line[: directive.column - 1].rstrip()
-    further = _FURTHER.search(line, directive.end_column - 1)
-    if before or further:
-        kept = f"{'  ' if before else ''}{further[1]}" if further else ""
-        return Edit(number, len(before) + 1, number, len(line) + 1, kept)
-    return Edit(number, 1, number + 1, 1, "") if number < len(lines) else None  # what would be left may be nothing

@@ -18,6 +18,24 @@ if TYPE_CHECKING:
 _DEFAULTS = {"map_location": '"cpu"', "weights_only": "True"}
 
 
+def _are_files(values: set[Thing]) -> bool:
+    """Tell whether a value is a path, or a file that `open` gave; it may be None besides, which raises as well."""
+    from lint_rules.objects import Kind
+
+    given = [value for value in values if value.kind is not Kind.NONE]
+    return bool(given) and all(value.kind is Kind.TEXT or value.made_by in {"builtins.open", "open"} for value in given)
+
+
+def _fix(call: Call, context: Context) -> Fix:
+    torch, imports = context.spelling("torch", call.scope)
+    misplaced = list(foreign(call.node))
+    given = {arg.keyword.value for arg in misplaced if arg.keyword}
+    added = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
+    code = ", ".join((*map(context.source, misplaced), *added))
+    wrapped = context.wrap(call.node.args[0].value, f"{torch}.load(", f", {code})")
+    return Fix((*wrapped, *removals(call.node, misplaced, context)), safe=True, imports=imports)
+
+
 class LoadStateDictPath(Rule):
     """Finds paths that are passed where the loaded dictionary belongs.
 
@@ -56,6 +74,42 @@ class LoadStateDictPath(Rule):
     marks = frozenset({STATE_METHOD, "load"})
     follows = True
     needs_all = True
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a state may be given as a text or an open file."""
+        given = (
+            each
+            for call in outline.methods(STATE_METHOD)
+            for each in (*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "state_dict"))
+        )
+        return any(map(outline.origins.may_be_text, given))
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each call that is given a path for certain.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        from lint_rules.tree import method_of
+
+        for call in context.flow.calls.values():
+            node = call.node
+            if method_of(node) != STATE_METHOD or not node.args or node.args[0].star:
+                continue
+            if node.args[0].keyword is not None and node.args[0].keyword.value != "state_dict":
+                continue
+            if _are_files(call.arguments[0]) and takes_state(call, context):
+                yield context.finding(
+                    self,
+                    node,
+                    "`load_state_dict` takes a state dict, not a path, and raises here; "
+                    "pass `torch.load(path, weights_only=True)`",
+                    _fix(call, context),
+                )
+
     invalid = (
         Example(
             """
@@ -856,56 +910,3 @@ class LoadStateDictPath(Rule):
             why="a field that may be anything, whatever its default",
         ),
     )
-
-    def may_find(self, outline: Outline) -> bool:
-        """Tell whether a state may be given as a text or an open file."""
-        given = (
-            each
-            for call in outline.methods(STATE_METHOD)
-            for each in (*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "state_dict"))
-        )
-        return any(map(outline.origins.may_be_text, given))
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each call that is given a path for certain.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call.
-        """
-        from lint_rules.tree import method_of
-
-        for call in context.flow.calls.values():
-            node = call.node
-            if method_of(node) != STATE_METHOD or not node.args or node.args[0].star:
-                continue
-            if node.args[0].keyword is not None and node.args[0].keyword.value != "state_dict":
-                continue
-            if _are_files(call.arguments[0]) and takes_state(call, context):
-                yield context.finding(
-                    self,
-                    node,
-                    "`load_state_dict` takes a state dict, not a path, and raises here; "
-                    "pass `torch.load(path, weights_only=True)`",
-                    _fix(call, context),
-                )
-
-
-def _are_files(values: set[Thing]) -> bool:
-    """Tell whether a value is a path, or a file that `open` gave; it may be None besides, which raises as well."""
-    from lint_rules.objects import Kind
-
-    given = [value for value in values if value.kind is not Kind.NONE]
-    return bool(given) and all(value.kind is Kind.TEXT or value.made_by in {"builtins.open", "open"} for value in given)
-
-
-def _fix(call: Call, context: Context) -> Fix:
-    torch, imports = context.spelling("torch", call.scope)
-    misplaced = list(foreign(call.node))
-    given = {arg.keyword.value for arg in misplaced if arg.keyword}
-    added = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
-    code = ", ".join((*map(context.source, misplaced), *added))
-    wrapped = context.wrap(call.node.args[0].value, f"{torch}.load(", f", {code})")
-    return Fix((*wrapped, *removals(call.node, misplaced, context)), safe=True, imports=imports)

@@ -27,6 +27,155 @@ _METHODS = (
 )
 
 
+def _used(context: Context) -> set[cst.Call]:
+    """Give the calls whose result has a module's method called on it, or is called itself."""
+    from lint_rules.tree import method_of
+
+    flow = context.flow
+    used = {flow.results[thing] for thing in flow.called if thing in flow.results}
+    for node, call in flow.calls.items():
+        method = method_of(node)
+        if method is not None and (method in _METHODS or INFERENCE.match(method)):
+            used |= {flow.results[thing] for thing in call.receivers if thing in flow.results}
+        elif call.arguments and WRAPPERS.match(context.names.resolve(node.func, call.scope) or ""):
+            used |= {flow.results[thing] for thing in call.arguments[0] if thing in flow.results}
+    return used
+
+
+def _statements(tree: cst.Module) -> Iterator[tuple[cst.Call, cst.SimpleStatementLine]]:
+    """Yield the calls that a statement of its own begins with, further methods behind them or not."""
+    import libcst as cst
+
+    from lint_rules.tree import method_of, walk
+
+    for line in walk(tree):
+        if not isinstance(line, cst.SimpleStatementLine) or len(line.body) != 1:
+            continue
+        only = line.body[0]
+        value = only.value if isinstance(only, (cst.Expr, cst.Assign, cst.Return)) else None
+        while isinstance(value, (cst.Call, cst.Attribute)):
+            if isinstance(value, cst.Call) and method_of(value) == STATE_METHOD:
+                yield value, line
+            value = value.func if isinstance(value, cst.Call) else value.value
+
+
+def _target(line: cst.SimpleStatementLine) -> cst.BaseExpression | None:
+    """Give what a statement binds, if that is one name or attribute."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    only = line.body[0]
+    if not isinstance(only, cst.Assign) or len(only.targets) != 1:
+        return None
+    target = only.targets[0].target
+    return target if dotted(target) else None
+
+
+def _is_value(call: cst.Call, line: cst.SimpleStatementLine) -> bool:
+    """Tell whether a statement's value is the call, with nothing behind it."""
+    import libcst as cst
+
+    only = line.body[0]
+    return isinstance(only, (cst.Expr, cst.Assign, cst.Return)) and only.value is call
+
+
+def _origin(call: cst.Call) -> cst.BaseExpression:
+    """Give the object that a method is called on, without `.to(...)` and the like."""
+    import libcst as cst
+
+    from lint_rules.tree import method_of
+
+    origin = cst.ensure_type(call.func, cst.Attribute).value
+    while isinstance(origin, cst.Call) and method_of(origin) in _CHAINED:
+        origin = cst.ensure_type(origin.func, cst.Attribute).value
+    return origin
+
+
+def _replaces(call: cst.Call, line: cst.SimpleStatementLine, context: Context) -> bool:
+    """Tell whether the result takes the place of the object, and is not read as what it is."""
+    from lint_rules.tree import dotted
+
+    target = _target(line)
+    name = (dotted(target) if target is not None else None) or ""
+    origin = dotted(_origin(call)) or ""
+    same = f"{origin}.".startswith(f"{name}.") or name.rpartition(".")[2] == origin.rpartition(".")[2]
+    return bool(name) and same and _is_value(call, line) and not _read(name, context)
+
+
+def _is_all(call: cst.Call, line: cst.SimpleStatementLine, context: Context) -> bool:
+    """Tell whether the result is returned, while the model was made for this call alone."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    origin = _origin(call)
+    if not isinstance(origin, cst.Call) or not _is_value(call, line):
+        return False
+    made = dotted(origin.func) or ""
+    if not any(part[:1].isupper() for part in made.split(".")):
+        return False
+    if isinstance(line.body[0], cst.Return):
+        return True
+    target = _target(line)
+    name = re.escape((dotted(target) if target is not None else None) or "")
+    return bool(name) and re.search(rf"^\s*return {name}\s*$", context.text(None), re.MULTILINE) is not None
+
+
+def _read(name: str, context: Context) -> bool:
+    """Tell whether keys are read from what a name is bound to."""
+    name = re.escape(name)
+    keys = rf"(?<![\w.]){name}\s*\.\s*(missing|unexpected)_keys\b|,[^=\n]*=\s*{name}\s*$"
+    return re.search(keys, context.text(None), re.MULTILINE) is not None
+
+
+def _fix(call: cst.Call, line: cst.SimpleStatementLine, context: Context) -> Fix | None:
+    """Load in a statement of its own, and go on with the object in the next."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    target = _target(line)
+    only = line.body[0]
+    receiver = cst.ensure_type(call.func, cst.Attribute).value
+    bound = dotted(target) if target is not None else None
+    alone = _is_value(call, line)
+    if call.lpar or receiver.lpar or (bound and _read(bound, context)) or (alone and isinstance(only, cst.Return)):
+        return None
+    start, column, *_ = context.span(line)
+    below = f"{context.line_end}{context.indent(start, column)}"
+    if bound and alone and f"{dotted(_origin(call)) or ''}.".startswith(f"{bound}."):
+        return Fix((Edit(start, column, *context.span(call)[:2], ""),), safe=True)
+    if spelled := dotted(receiver):
+        moved = Edit(start, column, start, column, f"{context.source(call)}{below}")
+        return Fix((moved, Edit(*context.span(call), spelled)), safe=True)
+    if bound and _gives_itself(call, line) and not _mentions(call, bound.partition(".")[0]):
+        named = f"{bound} = {context.source(receiver)}{below}{bound}"
+        return Fix((Edit(start, column, *context.span(receiver)[2:], named),), safe=True)
+    return None
+
+
+def _mentions(node: cst.CSTNode, name: str) -> bool:
+    import libcst as cst
+
+    from lint_rules.tree import walk
+
+    return any(isinstance(each, cst.Name) and each.value == name for each in walk(node))
+
+
+def _gives_itself(call: cst.Call, line: cst.SimpleStatementLine) -> bool:
+    """Tell whether everything that is chained behind a call gives the object back."""
+    import libcst as cst
+
+    from lint_rules.tree import method_of
+
+    only = line.body[0]
+    value = only.value if isinstance(only, cst.Assign) else None
+    while isinstance(value, cst.Call) and value is not call and method_of(value) in _CHAINED:
+        value = cst.ensure_type(value.func, cst.Attribute).value
+    return value is call
+
+
 class LoadStateDictResultAsModel(Rule):
     """Finds code that goes on with what `load_state_dict` returns as if it were the model.
 
@@ -62,6 +211,37 @@ class LoadStateDictResultAsModel(Rule):
     needs = STATE_NEEDS
     marks = frozenset({STATE_METHOD})
     follows = True
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether anything becomes of a result."""
+        return any(call not in outline.alone for call in outline.methods(STATE_METHOD))
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each call whose result is taken for the model.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        used, results = _used(context), frozenset(context.flow.results.values())
+        statements: dict[cst.Call, cst.SimpleStatementLine] | None = None
+        for node, call in context.flow.calls.items():
+            if node not in results or not node.args or not takes_state(call, context):
+                continue
+            if statements is None:
+                statements = dict(_statements(context.tree))
+            line = statements.get(node)
+            if node in used or (line is not None and (_replaces(node, line, context) or _is_all(node, line, context))):
+                yield context.finding(
+                    self,
+                    node,
+                    "`load_state_dict` returns the missing and unexpected keys (an optimizer's returns None), so "
+                    "taking the result for the model raises; load on a line of its own and go on with the model",
+                    _fix(node, line, context) if line is not None else None,
+                )
+
     invalid = (
         Example(
             """
@@ -352,182 +532,3 @@ class LoadStateDictResultAsModel(Rule):
             why="the name is bound to the model again",
         ),
     )
-
-    def may_find(self, outline: Outline) -> bool:
-        """Tell whether anything becomes of a result."""
-        return any(call not in outline.alone for call in outline.methods(STATE_METHOD))
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each call whose result is taken for the model.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call.
-        """
-        used, results = _used(context), frozenset(context.flow.results.values())
-        statements: dict[cst.Call, cst.SimpleStatementLine] | None = None
-        for node, call in context.flow.calls.items():
-            if node not in results or not node.args or not takes_state(call, context):
-                continue
-            if statements is None:
-                statements = dict(_statements(context.tree))
-            line = statements.get(node)
-            if node in used or (line is not None and (_replaces(node, line, context) or _is_all(node, line, context))):
-                yield context.finding(
-                    self,
-                    node,
-                    "`load_state_dict` returns the missing and unexpected keys (an optimizer's returns None), so "
-                    "taking the result for the model raises; load on a line of its own and go on with the model",
-                    _fix(node, line, context) if line is not None else None,
-                )
-
-
-def _used(context: Context) -> set[cst.Call]:
-    """Give the calls whose result has a module's method called on it, or is called itself."""
-    from lint_rules.tree import method_of
-
-    flow = context.flow
-    used = {flow.results[thing] for thing in flow.called if thing in flow.results}
-    for node, call in flow.calls.items():
-        method = method_of(node)
-        if method is not None and (method in _METHODS or INFERENCE.match(method)):
-            used |= {flow.results[thing] for thing in call.receivers if thing in flow.results}
-        elif call.arguments and WRAPPERS.match(context.names.resolve(node.func, call.scope) or ""):
-            used |= {flow.results[thing] for thing in call.arguments[0] if thing in flow.results}
-    return used
-
-
-def _statements(tree: cst.Module) -> Iterator[tuple[cst.Call, cst.SimpleStatementLine]]:
-    """Yield the calls that a statement of its own begins with, further methods behind them or not."""
-    import libcst as cst
-
-    from lint_rules.tree import method_of, walk
-
-    for line in walk(tree):
-        if not isinstance(line, cst.SimpleStatementLine) or len(line.body) != 1:
-            continue
-        only = line.body[0]
-        value = only.value if isinstance(only, (cst.Expr, cst.Assign, cst.Return)) else None
-        while isinstance(value, (cst.Call, cst.Attribute)):
-            if isinstance(value, cst.Call) and method_of(value) == STATE_METHOD:
-                yield value, line
-            value = value.func if isinstance(value, cst.Call) else value.value
-
-
-def _target(line: cst.SimpleStatementLine) -> cst.BaseExpression | None:
-    """Give what a statement binds, if that is one name or attribute."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    only = line.body[0]
-    if not isinstance(only, cst.Assign) or len(only.targets) != 1:
-        return None
-    target = only.targets[0].target
-    return target if dotted(target) else None
-
-
-def _is_value(call: cst.Call, line: cst.SimpleStatementLine) -> bool:
-    """Tell whether a statement's value is the call, with nothing behind it."""
-    import libcst as cst
-
-    only = line.body[0]
-    return isinstance(only, (cst.Expr, cst.Assign, cst.Return)) and only.value is call
-
-
-def _origin(call: cst.Call) -> cst.BaseExpression:
-    """Give the object that a method is called on, without `.to(...)` and the like."""
-    import libcst as cst
-
-    from lint_rules.tree import method_of
-
-    origin = cst.ensure_type(call.func, cst.Attribute).value
-    while isinstance(origin, cst.Call) and method_of(origin) in _CHAINED:
-        origin = cst.ensure_type(origin.func, cst.Attribute).value
-    return origin
-
-
-def _replaces(call: cst.Call, line: cst.SimpleStatementLine, context: Context) -> bool:
-    """Tell whether the result takes the place of the object, and is not read as what it is."""
-    from lint_rules.tree import dotted
-
-    target = _target(line)
-    name = (dotted(target) if target is not None else None) or ""
-    origin = dotted(_origin(call)) or ""
-    same = f"{origin}.".startswith(f"{name}.") or name.rpartition(".")[2] == origin.rpartition(".")[2]
-    return bool(name) and same and _is_value(call, line) and not _read(name, context)
-
-
-def _is_all(call: cst.Call, line: cst.SimpleStatementLine, context: Context) -> bool:
-    """Tell whether the result is returned, while the model was made for this call alone."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    origin = _origin(call)
-    if not isinstance(origin, cst.Call) or not _is_value(call, line):
-        return False
-    made = dotted(origin.func) or ""
-    if not any(part[:1].isupper() for part in made.split(".")):
-        return False
-    if isinstance(line.body[0], cst.Return):
-        return True
-    target = _target(line)
-    name = re.escape((dotted(target) if target is not None else None) or "")
-    return bool(name) and re.search(rf"^\s*return {name}\s*$", context.text(None), re.MULTILINE) is not None
-
-
-def _read(name: str, context: Context) -> bool:
-    """Tell whether keys are read from what a name is bound to."""
-    name = re.escape(name)
-    keys = rf"(?<![\w.]){name}\s*\.\s*(missing|unexpected)_keys\b|,[^=\n]*=\s*{name}\s*$"
-    return re.search(keys, context.text(None), re.MULTILINE) is not None
-
-
-def _fix(call: cst.Call, line: cst.SimpleStatementLine, context: Context) -> Fix | None:
-    """Load in a statement of its own, and go on with the object in the next."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    target = _target(line)
-    only = line.body[0]
-    receiver = cst.ensure_type(call.func, cst.Attribute).value
-    bound = dotted(target) if target is not None else None
-    alone = _is_value(call, line)
-    if call.lpar or receiver.lpar or (bound and _read(bound, context)) or (alone and isinstance(only, cst.Return)):
-        return None
-    start, column, *_ = context.span(line)
-    below = f"{context.line_end}{context.indent(start, column)}"
-    if bound and alone and f"{dotted(_origin(call)) or ''}.".startswith(f"{bound}."):
-        return Fix((Edit(start, column, *context.span(call)[:2], ""),), safe=True)
-    if spelled := dotted(receiver):
-        moved = Edit(start, column, start, column, f"{context.source(call)}{below}")
-        return Fix((moved, Edit(*context.span(call), spelled)), safe=True)
-    if bound and _gives_itself(call, line) and not _mentions(call, bound.partition(".")[0]):
-        named = f"{bound} = {context.source(receiver)}{below}{bound}"
-        return Fix((Edit(start, column, *context.span(receiver)[2:], named),), safe=True)
-    return None
-
-
-def _mentions(node: cst.CSTNode, name: str) -> bool:
-    import libcst as cst
-
-    from lint_rules.tree import walk
-
-    return any(isinstance(each, cst.Name) and each.value == name for each in walk(node))
-
-
-def _gives_itself(call: cst.Call, line: cst.SimpleStatementLine) -> bool:
-    """Tell whether everything that is chained behind a call gives the object back."""
-    import libcst as cst
-
-    from lint_rules.tree import method_of
-
-    only = line.body[0]
-    value = only.value if isinstance(only, cst.Assign) else None
-    while isinstance(value, cst.Call) and value is not call and method_of(value) in _CHAINED:
-        value = cst.ensure_type(value.func, cst.Attribute).value
-    return value is call

@@ -27,6 +27,111 @@ _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _OVERRIDE = re.compile(rf"\bdef\s+{STATE_METHOD}\b")
 
 
+def _may_be_lenient(call: ast.Call) -> bool:
+    given = (*call.args[1:], *(each.value for each in call.keywords if each.arg in {"strict", None}))
+    return not all(isinstance(each, ast.Constant) and each.value is True for each in given)
+
+
+def _statements(tree: cst.Module) -> Iterator[tuple[cst.Expr | cst.Assign, cst.FunctionDef | None]]:
+    """Yield expressions and assignments with the function around them; not those that are expected to raise."""
+    import libcst as cst
+
+    from lint_rules.knowledge import EXPECTS_ERROR
+    from lint_rules.tree import children, dotted
+
+    stack: list[tuple[cst.CSTNode, cst.FunctionDef | None]] = [(tree, None)]
+    while stack:
+        node, function = stack.pop()
+        if isinstance(node, (cst.Expr, cst.Assign)):
+            yield node, function
+            continue
+        if isinstance(node, cst.FunctionDef):
+            function = node
+        elif isinstance(node, cst.With):
+            calls = [item.item.func for item in node.items if isinstance(item.item, cst.Call)]
+            if any(EXPECTS_ERROR.search(dotted(each) or "") for each in calls):
+                continue
+        elif isinstance(node, cst.BaseExpression):
+            continue
+        stack += ((child, function) for child in children(node))
+
+
+def _is_lenient(call: cst.Call, context: Context) -> bool:
+    """Tell whether `strict` is `False`, as it is written or as the one thing that a name is bound to."""
+    import libcst as cst
+
+    from lint_rules.tree import argument, is_false
+
+    strict = argument(call, 1, "strict") or _written_out(call, "strict")
+    if isinstance(strict, cst.Name) and strict.value not in {"True", "False"}:
+        scope = next(scope for each, scope in context.names.calls if each is call)
+        strict = context.names.constant(strict, scope)
+    return is_false(strict)
+
+
+def _written_out(call: cst.Call, name: str) -> cst.BaseExpression | None:
+    """Find an argument in a written-out `**{...}`."""
+    import libcst as cst
+
+    from lint_rules.tree import text_of
+
+    dicts = (arg.value for arg in call.args if arg.star == "**" and isinstance(arg.value, cst.Dict))
+    elements = (each for written in dicts for each in written.elements)
+    found = (each.value for each in elements if isinstance(each, cst.DictElement) and text_of(each.key) == name)
+    return next(found, None)
+
+
+def _tells(call: cst.Call, context: Context) -> bool:
+    """Tell whether a `load_state_dict` is one that gives the keys back, and nothing else tells them."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    receiver = cst.ensure_type(call.func, cst.Attribute).value
+    spelled = (dotted(receiver) or "").rpartition(".")[2]
+    scope = next(scope for each, scope in context.names.calls if each is call)
+    if context.names.resolve(receiver, scope) or _OTHERS.search(spelled):
+        return False
+    if not _OVERRIDE.search(context.text(None)):
+        return True
+    seen = context.flow.calls.get(call)
+    overridden = [each for each in seen.receivers if context.flow.defines(each, STATE_METHOD)] if seen else []
+    return all(isinstance(each.definition, cst.ClassDef) and _gives_back(each.definition) for each in overridden)
+
+
+def _gives_back(definition: cst.ClassDef) -> bool:
+    """Tell whether the `load_state_dict` that a class itself defines returns anything."""
+    import libcst as cst
+
+    from lint_rules.tree import walk
+
+    own = [
+        statement
+        for statement in definition.body.body
+        if isinstance(statement, cst.FunctionDef) and statement.name.value == STATE_METHOD
+    ]
+    return any(isinstance(node, cst.Return) and node.value is not None for method in own for node in walk(method.body))
+
+
+def _unread(node: cst.Assign, function: cst.FunctionDef | None, context: Context) -> bool:
+    """Tell whether a result is bound to plain names that the function, or the module, never mentions again."""
+    import libcst as cst
+
+    from lint_rules.tree import walk
+
+    target = node.targets[0].target
+    elements = [each.value for each in target.elements] if isinstance(target, (cst.Tuple, cst.List)) else [target]
+    names = [each.value for each in elements if isinstance(each, cst.Name)]
+    if len(node.targets) > 1 or len(names) < len(elements) or all(name.startswith("_") for name in names):
+        return False
+    if function is not None and any(isinstance(each, (cst.Global, cst.Nonlocal)) for each in walk(function.body)):
+        function = None
+    spelled = f"{context.tree.code_for_node(target)} ="
+    text = _COMMENT.sub("", context.text(function))
+    mentions = [re.compile(rf"(?<![\w.]){re.escape(name)}\b(?!\s*=(?![=}}:!]))") for name in names]
+    return all(len(mention.findall(text)) == len(mention.findall(spelled)) for mention in mentions)
+
+
 class StrictFalseIgnored(Rule):
     """Finds partial loads of which nobody looks at what was left out.
 
@@ -68,6 +173,44 @@ class StrictFalseIgnored(Rule):
         ),
     )
     marks = frozenset({STATE_METHOD})
+
+    def follows_in(self, outline: Outline) -> bool:
+        """Tell whether a class of the source has a `load_state_dict` of its own, which may give nothing back."""
+        return STATE_METHOD in outline.members
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether `strict` may be given as anything but True."""
+        return any(map(_may_be_lenient, outline.methods(STATE_METHOD)))
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each call whose result nobody reads.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        import libcst as cst
+
+        from lint_rules.tree import method_of
+
+        for node, function in _statements(context.tree):
+            call = node.value
+            if not isinstance(call, cst.Call) or method_of(call) != STATE_METHOD:
+                continue
+            if not _is_lenient(call, context) or not _tells(call, context):
+                continue
+            thrown = isinstance(node, cst.Expr) and context.span(call)[0] not in context.shown
+            unread = isinstance(node, cst.Assign) and _unread(node, function, context)
+            if thrown or unread:
+                yield context.finding(
+                    self,
+                    call,
+                    "`strict=False` skips what does not match, and the result that names it is thrown away, so layers "
+                    "may stay untrained unnoticed; check its `missing_keys` and `unexpected_keys`",
+                )
+
     invalid = (
         Example(
             """
@@ -321,145 +464,3 @@ class StrictFalseIgnored(Rule):
             why="the caller decides",
         ),
     )
-
-    def follows_in(self, outline: Outline) -> bool:
-        """Tell whether a class of the source has a `load_state_dict` of its own, which may give nothing back."""
-        return STATE_METHOD in outline.members
-
-    def may_find(self, outline: Outline) -> bool:
-        """Tell whether `strict` may be given as anything but True."""
-        return any(map(_may_be_lenient, outline.methods(STATE_METHOD)))
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each call whose result nobody reads.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call.
-        """
-        import libcst as cst
-
-        from lint_rules.tree import method_of
-
-        for node, function in _statements(context.tree):
-            call = node.value
-            if not isinstance(call, cst.Call) or method_of(call) != STATE_METHOD:
-                continue
-            if not _is_lenient(call, context) or not _tells(call, context):
-                continue
-            thrown = isinstance(node, cst.Expr) and context.span(call)[0] not in context.shown
-            unread = isinstance(node, cst.Assign) and _unread(node, function, context)
-            if thrown or unread:
-                yield context.finding(
-                    self,
-                    call,
-                    "`strict=False` skips what does not match, and the result that names it is thrown away, so layers "
-                    "may stay untrained unnoticed; check its `missing_keys` and `unexpected_keys`",
-                )
-
-
-def _may_be_lenient(call: ast.Call) -> bool:
-    given = (*call.args[1:], *(each.value for each in call.keywords if each.arg in {"strict", None}))
-    return not all(isinstance(each, ast.Constant) and each.value is True for each in given)
-
-
-def _statements(tree: cst.Module) -> Iterator[tuple[cst.Expr | cst.Assign, cst.FunctionDef | None]]:
-    """Yield expressions and assignments with the function around them; not those that are expected to raise."""
-    import libcst as cst
-
-    from lint_rules.knowledge import EXPECTS_ERROR
-    from lint_rules.tree import children, dotted
-
-    stack: list[tuple[cst.CSTNode, cst.FunctionDef | None]] = [(tree, None)]
-    while stack:
-        node, function = stack.pop()
-        if isinstance(node, (cst.Expr, cst.Assign)):
-            yield node, function
-            continue
-        if isinstance(node, cst.FunctionDef):
-            function = node
-        elif isinstance(node, cst.With):
-            calls = [item.item.func for item in node.items if isinstance(item.item, cst.Call)]
-            if any(EXPECTS_ERROR.search(dotted(each) or "") for each in calls):
-                continue
-        elif isinstance(node, cst.BaseExpression):
-            continue
-        stack += ((child, function) for child in children(node))
-
-
-def _is_lenient(call: cst.Call, context: Context) -> bool:
-    """Tell whether `strict` is `False`, as it is written or as the one thing that a name is bound to."""
-    import libcst as cst
-
-    from lint_rules.tree import argument, is_false
-
-    strict = argument(call, 1, "strict") or _written_out(call, "strict")
-    if isinstance(strict, cst.Name) and strict.value not in {"True", "False"}:
-        scope = next(scope for each, scope in context.names.calls if each is call)
-        strict = context.names.constant(strict, scope)
-    return is_false(strict)
-
-
-def _written_out(call: cst.Call, name: str) -> cst.BaseExpression | None:
-    """Find an argument in a written-out `**{...}`."""
-    import libcst as cst
-
-    from lint_rules.tree import text_of
-
-    dicts = (arg.value for arg in call.args if arg.star == "**" and isinstance(arg.value, cst.Dict))
-    elements = (each for written in dicts for each in written.elements)
-    found = (each.value for each in elements if isinstance(each, cst.DictElement) and text_of(each.key) == name)
-    return next(found, None)
-
-
-def _tells(call: cst.Call, context: Context) -> bool:
-    """Tell whether a `load_state_dict` is one that gives the keys back, and nothing else tells them."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    receiver = cst.ensure_type(call.func, cst.Attribute).value
-    spelled = (dotted(receiver) or "").rpartition(".")[2]
-    scope = next(scope for each, scope in context.names.calls if each is call)
-    if context.names.resolve(receiver, scope) or _OTHERS.search(spelled):
-        return False
-    if not _OVERRIDE.search(context.text(None)):
-        return True
-    seen = context.flow.calls.get(call)
-    overridden = [each for each in seen.receivers if context.flow.defines(each, STATE_METHOD)] if seen else []
-    return all(isinstance(each.definition, cst.ClassDef) and _gives_back(each.definition) for each in overridden)
-
-
-def _gives_back(definition: cst.ClassDef) -> bool:
-    """Tell whether the `load_state_dict` that a class itself defines returns anything."""
-    import libcst as cst
-
-    from lint_rules.tree import walk
-
-    own = [
-        statement
-        for statement in definition.body.body
-        if isinstance(statement, cst.FunctionDef) and statement.name.value == STATE_METHOD
-    ]
-    return any(isinstance(node, cst.Return) and node.value is not None for method in own for node in walk(method.body))
-
-
-def _unread(node: cst.Assign, function: cst.FunctionDef | None, context: Context) -> bool:
-    """Tell whether a result is bound to plain names that the function, or the module, never mentions again."""
-    import libcst as cst
-
-    from lint_rules.tree import walk
-
-    target = node.targets[0].target
-    elements = [each.value for each in target.elements] if isinstance(target, (cst.Tuple, cst.List)) else [target]
-    names = [each.value for each in elements if isinstance(each, cst.Name)]
-    if len(node.targets) > 1 or len(names) < len(elements) or all(name.startswith("_") for name in names):
-        return False
-    if function is not None and any(isinstance(each, (cst.Global, cst.Nonlocal)) for each in walk(function.body)):
-        function = None
-    spelled = f"{context.tree.code_for_node(target)} ="
-    text = _COMMENT.sub("", context.text(function))
-    mentions = [re.compile(rf"(?<![\w.]){re.escape(name)}\b(?!\s*=(?![=}}:!]))") for name in names]
-    return all(len(mention.findall(text)) == len(mention.findall(spelled)) for mention in mentions)

@@ -19,6 +19,51 @@ if TYPE_CHECKING:
     from lint_rules.objects import Kind, Thing
 
 
+def _state_of(call: cst.Call) -> cst.Arg | None:
+    """Find the argument that gives the state."""
+    first = call.args[0]
+    if first.keyword is None:
+        return None if first.star else first
+    return next((arg for arg in call.args if arg.keyword is not None and arg.keyword.value == "state_dict"), None)
+
+
+def _is_given(call: Call, kind: Kind) -> bool:
+    """Tell whether the state is of a kind for certain, what `torch.load` gives or a path, or an entry of such."""
+    state = _state_of(call.node)
+    if state is None:
+        return False
+    roots = call.arguments[call.node.args.index(state)]
+    while any(thing.owner is not None for thing in roots):
+        roots = {thing.owner or thing for thing in roots}
+    return bool(roots) and all(thing.kind is kind for thing in roots)
+
+
+def _is_torchs(thing: Thing, context: Context) -> bool:
+    """Tell whether the `load_state_dict` of an object is torch's own, whatever it is given."""
+    return thing.made_by.startswith(("torch.nn.", "torch.optim.", "torchvision.models.")) or (
+        context.flow.is_plain_module(thing)
+    )
+
+
+def _fix(call: cst.Call, loads: Iterable[TorchLoad], context: Context) -> Fix | None:
+    """Move the keywords into the one `torch.load` that stands inside."""
+    import libcst as cst
+
+    from lint_rules.tree import walk
+
+    state = _state_of(call)
+    inside = set(walk(state)) if state is not None else set()
+    nested = [load for load in loads if load.node in inside]
+    moved = list(foreign(call))
+    commas = [arg.comma for arg in call.args if isinstance(arg.comma, cst.Comma)]
+    commented = any("#" in context.tree.code_for_node(comma) for comma in commas)
+    if len(nested) != 1 or commented or any(arg.keyword and nested[0].may_give(arg.keyword.value) for arg in moved):
+        return None
+    code = ", ".join(context.source(arg) for arg in moved)
+    added = context.add_argument(nested[0].node, code)
+    return Fix((added, *removals(call, moved, context)), safe=True) if added else None
+
+
 class TorchLoadKeywordInLoadStateDict(Rule):
     """Finds arguments that stand behind the wrong parenthesis.
 
@@ -58,6 +103,38 @@ class TorchLoadKeywordInLoadStateDict(Rule):
     )
     marks = frozenset({STATE_METHOD, "load"})
     follows = True
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each call with keywords of the other function.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        from lint_rules.objects import Kind
+        from lint_rules.tree import method_of
+
+        suspects = [call for call, _ in context.names.calls if method_of(call) == STATE_METHOD and any(foreign(call))]
+        if not suspects:
+            return
+        loads = list(torch_loads(context))
+        for node in suspects:
+            call = context.flow.calls.get(node)
+            if call is None or not takes_state(call, context):
+                continue
+            known = _is_given(call, Kind.LOADED) or _is_given(call, Kind.TEXT)
+            if not known and not all(_is_torchs(thing, context) for thing in call.receivers):
+                continue
+            names = " and ".join(f"`{arg.keyword.value}`" for arg in foreign(node) if arg.keyword)
+            yield context.finding(
+                self,
+                node,
+                f"`load_state_dict` has no {names} and raises `TypeError` here; pass it to `torch.load`",
+                _fix(node, loads, context),
+            )
+
     invalid = (
         Example(
             """
@@ -258,79 +335,3 @@ class TorchLoadKeywordInLoadStateDict(Rule):
             why="a test that expects the error",
         ),
     )
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each call with keywords of the other function.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call.
-        """
-        from lint_rules.objects import Kind
-        from lint_rules.tree import method_of
-
-        suspects = [call for call, _ in context.names.calls if method_of(call) == STATE_METHOD and any(foreign(call))]
-        if not suspects:
-            return
-        loads = list(torch_loads(context))
-        for node in suspects:
-            call = context.flow.calls.get(node)
-            if call is None or not takes_state(call, context):
-                continue
-            known = _is_given(call, Kind.LOADED) or _is_given(call, Kind.TEXT)
-            if not known and not all(_is_torchs(thing, context) for thing in call.receivers):
-                continue
-            names = " and ".join(f"`{arg.keyword.value}`" for arg in foreign(node) if arg.keyword)
-            yield context.finding(
-                self,
-                node,
-                f"`load_state_dict` has no {names} and raises `TypeError` here; pass it to `torch.load`",
-                _fix(node, loads, context),
-            )
-
-
-def _state_of(call: cst.Call) -> cst.Arg | None:
-    """Find the argument that gives the state."""
-    first = call.args[0]
-    if first.keyword is None:
-        return None if first.star else first
-    return next((arg for arg in call.args if arg.keyword is not None and arg.keyword.value == "state_dict"), None)
-
-
-def _is_given(call: Call, kind: Kind) -> bool:
-    """Tell whether the state is of a kind for certain, what `torch.load` gives or a path, or an entry of such."""
-    state = _state_of(call.node)
-    if state is None:
-        return False
-    roots = call.arguments[call.node.args.index(state)]
-    while any(thing.owner is not None for thing in roots):
-        roots = {thing.owner or thing for thing in roots}
-    return bool(roots) and all(thing.kind is kind for thing in roots)
-
-
-def _is_torchs(thing: Thing, context: Context) -> bool:
-    """Tell whether the `load_state_dict` of an object is torch's own, whatever it is given."""
-    return thing.made_by.startswith(("torch.nn.", "torch.optim.", "torchvision.models.")) or (
-        context.flow.is_plain_module(thing)
-    )
-
-
-def _fix(call: cst.Call, loads: Iterable[TorchLoad], context: Context) -> Fix | None:
-    """Move the keywords into the one `torch.load` that stands inside."""
-    import libcst as cst
-
-    from lint_rules.tree import walk
-
-    state = _state_of(call)
-    inside = set(walk(state)) if state is not None else set()
-    nested = [load for load in loads if load.node in inside]
-    moved = list(foreign(call))
-    commas = [arg.comma for arg in call.args if isinstance(arg.comma, cst.Comma)]
-    commented = any("#" in context.tree.code_for_node(comma) for comma in commas)
-    if len(nested) != 1 or commented or any(arg.keyword and nested[0].may_give(arg.keyword.value) for arg in moved):
-        return None
-    code = ", ".join(context.source(arg) for arg in moved)
-    added = context.add_argument(nested[0].node, code)
-    return Fix((added, *removals(call, moved, context)), safe=True) if added else None

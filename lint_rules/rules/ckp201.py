@@ -45,6 +45,83 @@ def _may_run_what_it_loads(data: bytes) -> bool:
     return _RETURNED.search(data) is not None
 
 
+def _in_training_mode(mode: Mode) -> bool:
+    from lint_rules.objects import Training
+
+    return mode.training in {Training.DEFAULT, Training.TRAIN}
+
+
+def _may_be_meant(use: Use, mode: Mode, flow: Flow) -> bool:
+    """Tell whether training goes on after the load, or another function may have called `eval()` in between."""
+    from lint_rules.objects import Training
+
+    if use.idle and mode.training is Training.TRAIN and not flow.teaches:
+        return use.thing in flow.held
+    if any(each in flow.held for each in use.thing.wholes()) or flow.trained.get(use.thing, 0) > mode.order:
+        return True
+    if any(flow.trained_somewhere.get(run, 0) > mode.order for run in (use.run, mode.run)):
+        return True
+    if _follows_another(use, mode, flow):
+        return True
+    return use.run != mode.run and any(use.thing in each for each in (flow.evaluated, flow.trained, flow.given_out))
+
+
+def _follows_another(use: Use, mode: Mode, flow: Flow) -> bool:
+    """Tell whether a module is a target network or an average: its weights follow those of one that is trained."""
+    if any(each in flow.synchronised or flow.stepped.get(each, 0) > mode.order for each in use.thing.wholes()):
+        return True
+    return flow.copies.get(use.thing) in flow.trained and mode.order < use.thing.born
+
+
+def _may_be_made_otherwise(use: Use, load: cst.Call, flow: Flow) -> bool:
+    """Tell whether what was loaded whole may have been saved in evaluation mode, or may be no module."""
+    import libcst as cst
+
+    from lint_rules.tree import method_of, walk
+
+    if method_of(load) == STATE_METHOD:
+        return False
+    if _is_read_back(load, flow):
+        return True
+    words = (node.value for node in walk(use.node.func) if isinstance(node, (cst.Name, cst.SimpleString)))
+    return flow.pickles_evaluated or any(map(_OTHERS.search, words))
+
+
+def _is_read_back(load: cst.Call, flow: Flow) -> bool:
+    """Tell whether what is loaded whole was saved by the program itself: it comes back in the mode that it was in."""
+    read = flow.calls.get(load)
+    files = read.arguments[0] if read and read.arguments else set()
+    saves = (flow.calls[save] for save in flow.saved if save in flow.calls)
+    return any(not files.isdisjoint(written) for save in saves for written in save.arguments[1:])
+
+
+def _is_given_away(load: cst.Call, use: Use, flow: Flow) -> bool:
+    """Tell whether a function that loads published weights leaves the mode to its callers, and one of them tries it."""
+    loading, running = flow.calls.get(load), flow.calls.get(use.node)
+    if loading is None or running is None or loading.scope is running.scope or not loading.arguments:
+        return False
+    return any(PUBLISHED.search(each.made_by) for thing in loading.arguments[0] for each in (thing, *thing.deps))
+
+
+def _fix(load: cst.Call, context: Context) -> Fix | None:
+    """Insert `eval()` below a load that stands as a statement of its own on one line."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, method_of
+
+    if method_of(load) != "load_state_dict":
+        return None
+    receiver = dotted(cst.ensure_type(load.func, cst.Attribute).value)
+    line = context.statement(load)
+    if receiver is None or line is None:
+        return None
+    start, column, end, _ = context.span(line)
+    return Fix(
+        (Edit(end + 1, 1, end + 1, 1, f"{context.indent(start, column)}{receiver}.eval(){context.line_end}"),),
+        safe=False,
+    )
+
+
 class MissingEval(Rule):
     """Finds modules that are loaded from a checkpoint and run without having been put into evaluation mode.
 
@@ -82,6 +159,39 @@ class MissingEval(Rule):
     marks = frozenset({"load_state_dict", "load", "save"})
     follows = True
     needs_all = True
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether anything that may be loaded, and not just copied from another module, may be run."""
+        return Loaded(outline).may_run()
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each load after which a module runs in training mode.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a load.
+        """
+        from lint_rules.objects import Training
+
+        flow = context.flow
+        loads: dict[cst.Call, bool] = {}
+        for use in flow.uses:
+            for mode in use.modes:
+                if mode.load is None or not _in_training_mode(mode) or _is_given_away(mode.load, use, flow):
+                    continue
+                if not _may_be_meant(use, mode, flow) and not _may_be_made_otherwise(use, mode.load, flow):
+                    loads[mode.load] = loads.get(mode.load, True) and mode.training is Training.DEFAULT
+        for load, as_made in loads.items():
+            yield context.finding(
+                self,
+                load,
+                "the loaded module is run in training mode, so dropout and batch normalisation distort its output; "
+                "call `eval()` before",
+                _fix(load, context) if as_made else None,
+            )
+
     invalid = (
         Example(
             """
@@ -1918,113 +2028,4 @@ class MissingEval(Rule):
             """,
             why="loaded when it is first asked for, in evaluation mode",
         ),
-    )
-
-    def may_find(self, outline: Outline) -> bool:
-        """Tell whether anything that may be loaded, and not just copied from another module, may be run."""
-        return Loaded(outline).may_run()
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each load after which a module runs in training mode.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a load.
-        """
-        from lint_rules.objects import Training
-
-        flow = context.flow
-        loads: dict[cst.Call, bool] = {}
-        for use in flow.uses:
-            for mode in use.modes:
-                if mode.load is None or not _in_training_mode(mode) or _is_given_away(mode.load, use, flow):
-                    continue
-                if not _may_be_meant(use, mode, flow) and not _may_be_made_otherwise(use, mode.load, flow):
-                    loads[mode.load] = loads.get(mode.load, True) and mode.training is Training.DEFAULT
-        for load, as_made in loads.items():
-            yield context.finding(
-                self,
-                load,
-                "the loaded module is run in training mode, so dropout and batch normalisation distort its output; "
-                "call `eval()` before",
-                _fix(load, context) if as_made else None,
-            )
-
-
-def _in_training_mode(mode: Mode) -> bool:
-    from lint_rules.objects import Training
-
-    return mode.training in {Training.DEFAULT, Training.TRAIN}
-
-
-def _may_be_meant(use: Use, mode: Mode, flow: Flow) -> bool:
-    """Tell whether training goes on after the load, or another function may have called `eval()` in between."""
-    from lint_rules.objects import Training
-
-    if use.idle and mode.training is Training.TRAIN and not flow.teaches:
-        return use.thing in flow.held
-    if any(each in flow.held for each in use.thing.wholes()) or flow.trained.get(use.thing, 0) > mode.order:
-        return True
-    if any(flow.trained_somewhere.get(run, 0) > mode.order for run in (use.run, mode.run)):
-        return True
-    if _follows_another(use, mode, flow):
-        return True
-    return use.run != mode.run and any(use.thing in each for each in (flow.evaluated, flow.trained, flow.given_out))
-
-
-def _follows_another(use: Use, mode: Mode, flow: Flow) -> bool:
-    """Tell whether a module is a target network or an average: its weights follow those of one that is trained."""
-    if any(each in flow.synchronised or flow.stepped.get(each, 0) > mode.order for each in use.thing.wholes()):
-        return True
-    return flow.copies.get(use.thing) in flow.trained and mode.order < use.thing.born
-
-
-def _may_be_made_otherwise(use: Use, load: cst.Call, flow: Flow) -> bool:
-    """Tell whether what was loaded whole may have been saved in evaluation mode, or may be no module."""
-    import libcst as cst
-
-    from lint_rules.tree import method_of, walk
-
-    if method_of(load) == STATE_METHOD:
-        return False
-    if _is_read_back(load, flow):
-        return True
-    words = (node.value for node in walk(use.node.func) if isinstance(node, (cst.Name, cst.SimpleString)))
-    return flow.pickles_evaluated or any(map(_OTHERS.search, words))
-
-
-def _is_read_back(load: cst.Call, flow: Flow) -> bool:
-    """Tell whether what is loaded whole was saved by the program itself: it comes back in the mode that it was in."""
-    read = flow.calls.get(load)
-    files = read.arguments[0] if read and read.arguments else set()
-    saves = (flow.calls[save] for save in flow.saved if save in flow.calls)
-    return any(not files.isdisjoint(written) for save in saves for written in save.arguments[1:])
-
-
-def _is_given_away(load: cst.Call, use: Use, flow: Flow) -> bool:
-    """Tell whether a function that loads published weights leaves the mode to its callers, and one of them tries it."""
-    loading, running = flow.calls.get(load), flow.calls.get(use.node)
-    if loading is None or running is None or loading.scope is running.scope or not loading.arguments:
-        return False
-    return any(PUBLISHED.search(each.made_by) for thing in loading.arguments[0] for each in (thing, *thing.deps))
-
-
-def _fix(load: cst.Call, context: Context) -> Fix | None:
-    """Insert `eval()` below a load that stands as a statement of its own on one line."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted, method_of
-
-    if method_of(load) != "load_state_dict":
-        return None
-    receiver = dotted(cst.ensure_type(load.func, cst.Attribute).value)
-    line = context.statement(load)
-    if receiver is None or line is None:
-        return None
-    start, column, end, _ = context.span(line)
-    return Fix(
-        (Edit(end + 1, 1, end + 1, 1, f"{context.indent(start, column)}{receiver}.eval(){context.line_end}"),),
-        safe=False,
     )

@@ -53,6 +53,35 @@ class UnguardedTorchLoad(Rule):
     summary = "`torch.load` without `weights_only`"
     needs = TORCH_LOAD_NEEDS
     marks = frozenset({"load"})
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a call may do without the argument."""
+        calls = outline.calls_of(LOAD)
+        return calls is None or any(all(each.arg != _GUARD for each in call.keywords) for call in calls)
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each unguarded call.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        settings = context.settings
+        if settings.target_torch and settings.target_torch >= _GUARDED_BY_DEFAULT and not settings.strict_guard:
+            return
+        for load in torch_loads(context):
+            if not load.may_give(_GUARD):
+                edit = None if load.applied else context.add_argument(load.node, f"{_GUARD}=True")
+                yield context.finding(
+                    self,
+                    load.node,
+                    "`torch.load` without `weights_only` can run code from the file before torch 2.6; "
+                    "pass `weights_only=True`",
+                    Fix((edit,), safe=False) if edit else None,
+                )
+
     invalid = (
         Example(
             """
@@ -503,31 +532,3 @@ class UnguardedTorchLoad(Rule):
             why="another function is bound in a tuple",
         ),
     )
-
-    def may_find(self, outline: Outline) -> bool:
-        """Tell whether a call may do without the argument."""
-        calls = outline.calls_of(LOAD)
-        return calls is None or any(all(each.arg != _GUARD for each in call.keywords) for call in calls)
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each unguarded call.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call.
-        """
-        settings = context.settings
-        if settings.target_torch and settings.target_torch >= _GUARDED_BY_DEFAULT and not settings.strict_guard:
-            return
-        for load in torch_loads(context):
-            if not load.may_give(_GUARD):
-                edit = None if load.applied else context.add_argument(load.node, f"{_GUARD}=True")
-                yield context.finding(
-                    self,
-                    load.node,
-                    "`torch.load` without `weights_only` can run code from the file before torch 2.6; "
-                    "pass `weights_only=True`",
-                    Fix((edit,), safe=False) if edit else None,
-                )

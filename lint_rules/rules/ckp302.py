@@ -22,6 +22,14 @@ _MESSAGE = (
 )
 
 
+def _is_off(load: TorchLoad, context: Context) -> bool:
+    """Tell whether the guard is `False`, as it is written or as the one thing that a name is bound to."""
+    from lint_rules.tree import is_false
+
+    value = load.keyword(_GUARD)
+    return value is not None and is_false(context.names.constant(value, load.scope))
+
+
 class WeightsOnlyFalse(Rule):
     """Finds calls of `torch.load` that switch its guard off.
 
@@ -55,6 +63,25 @@ class WeightsOnlyFalse(Rule):
     default = False
     needs = tuple((*need, _GUARD.encode()) for need in TORCH_LOAD_NEEDS)
     marks = frozenset({"load"})
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each call that switches the guard off, and each partial that does and is not called here.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        called: set[cst.Arg] = set()
+        for load in torch_loads(context, patched=True):
+            called.update(load.args)
+            if _is_off(load, context):
+                yield context.finding(self, load.node, _MESSAGE)
+        for load in partial_loads(context):
+            if called.isdisjoint(load.args) and _is_off(load, context):
+                yield context.finding(self, load.node, _MESSAGE)
+
     invalid = (
         Example(
             """
@@ -219,29 +246,3 @@ class WeightsOnlyFalse(Rule):
             why="other functions with such a parameter",
         ),
     )
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each call that switches the guard off, and each partial that does and is not called here.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call.
-        """
-        called: set[cst.Arg] = set()
-        for load in torch_loads(context, patched=True):
-            called.update(load.args)
-            if _is_off(load, context):
-                yield context.finding(self, load.node, _MESSAGE)
-        for load in partial_loads(context):
-            if called.isdisjoint(load.args) and _is_off(load, context):
-                yield context.finding(self, load.node, _MESSAGE)
-
-
-def _is_off(load: TorchLoad, context: Context) -> bool:
-    """Tell whether the guard is `False`, as it is written or as the one thing that a name is bound to."""
-    from lint_rules.tree import is_false
-
-    value = load.keyword(_GUARD)
-    return value is not None and is_false(context.names.constant(value, load.scope))

@@ -48,6 +48,32 @@ class TorchLoadWithoutMapLocation(Rule):
     summary = "`torch.load` without `map_location`"
     needs = TORCH_LOAD_NEEDS
     marks = frozenset({"load"})
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a call may do without the argument."""
+        calls = outline.calls_of(LOAD)
+        return calls is None or any(all(each.arg != _LOCATION for each in call.keywords) for call in calls)
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each call that leaves the device open.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        for load in torch_loads(context):
+            if not load.may_give(_LOCATION):
+                edit = None if load.applied else context.add_argument(load.node, f'{_LOCATION}="cpu"')
+                yield context.finding(
+                    self,
+                    load.node,
+                    "`torch.load` without `map_location` puts tensors on the device that they were saved from and "
+                    'raises where it is missing; pass `map_location="cpu"`',
+                    Fix((edit,), safe=False) if edit else None,
+                )
+
     invalid = (
         Example(
             """
@@ -246,28 +272,3 @@ class TorchLoadWithoutMapLocation(Rule):
             why="a wrapper with its own default",
         ),
     )
-
-    def may_find(self, outline: Outline) -> bool:
-        """Tell whether a call may do without the argument."""
-        calls = outline.calls_of(LOAD)
-        return calls is None or any(all(each.arg != _LOCATION for each in call.keywords) for call in calls)
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each call that leaves the device open.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call.
-        """
-        for load in torch_loads(context):
-            if not load.may_give(_LOCATION):
-                edit = None if load.applied else context.add_argument(load.node, f'{_LOCATION}="cpu"')
-                yield context.finding(
-                    self,
-                    load.node,
-                    "`torch.load` without `map_location` puts tensors on the device that they were saved from and "
-                    'raises where it is missing; pass `map_location="cpu"`',
-                    Fix((edit,), safe=False) if edit else None,
-                )

@@ -74,6 +74,199 @@ def _may_save_module(data: bytes) -> bool:
     )
 
 
+class _Proof:
+    """What of a file's objects are modules for certain."""
+
+    def __init__(self, context: Context, modules: Modules, saves: Sequence[Call]) -> None:
+        from lint_rules.tree import method_of
+
+        saved = {arg.value for call in saves for arg in call.node.args}
+
+        self._flow = context.flow
+        self._modules = modules
+        self._asked: set[Thing] = set()
+        signs: set[Thing] = set()
+        restored: set[Thing] = set()
+        moved: set[Thing] = set()
+        switched: dict[str, set[Thing]] = {"train": set(), "eval": set()}
+        for call in context.flow.calls.values():
+            name = context.names.resolve(call.node.func, call.scope)
+            method = method_of(call.node) if name is None else None
+            if method in _PROOF:
+                self._asked |= call.receivers
+            if method in _SIGNS:
+                signs |= call.receivers
+            if method == "load_state_dict":
+                restored |= call.receivers
+            if method in _MOVES and context.statement(call.node) is not None:
+                moved |= call.receivers
+            if method in switched and not call.node.args:
+                switched[method] |= call.receivers
+            elif method == "state_dict" and call.node in saved:
+                self._asked |= call.receivers
+            elif name is not None and _WRAPPERS.match(name) and call.arguments:
+                self._asked |= call.arguments[0]
+        self._asked |= switched["eval"] & (switched["train"] | restored)
+        self._asked |= moved & self._flow.called.union(*(thing.deps for thing in self._asked))
+        self._asked |= {thing for thing in signs if _CALLED_SO.search(thing.made_by)}
+        makers = {thing.made_by for thing in self._asked}
+        self._classes = {maker for maker in makers if maker.rpartition(".")[2][:1].isupper()}
+
+    def holds_module(self, call: Call, at: int) -> bool:
+        """Tell whether what is saved is a dict or list of the file that has a module in it for certain."""
+        from lint_rules.objects import Kind
+
+        written = all(thing.kind is Kind.COLLECTION for thing in call.arguments[at])
+        held = (thing for thing in self._flow.saved.get(call.node, ()) if not thing.made_by.endswith("Loss"))
+        return written and any(map(self._is_module, held))
+
+    def all_modules(self, things: set[Thing]) -> bool:
+        """Tell whether everything that a value may be is a module; it may be None besides."""
+        from lint_rules.objects import Kind
+
+        known = [thing for thing in things if thing.kind is not Kind.NONE]
+        others = [thing for thing in known if thing.kind is not Kind.LOADED]  # what takes a module's place is one
+        return bool(known) and all(map(self._is_module, others or known))
+
+    def is_called_so(self, call: Call, at: int) -> bool:
+        """Tell whether what is saved is called a model or network, and is an instance of a class from elsewhere."""
+        from lint_rules.objects import Kind
+        from lint_rules.tree import dotted
+
+        named = _NAMED_SO.search(dotted(call.node.args[at].value) or "") is not None
+        return named and all(
+            thing.kind is Kind.UNKNOWN
+            and thing.made_by.rpartition(".")[2][:1].isupper()
+            and not _OTHER_MODELS.search(thing.made_by)
+            for thing in call.arguments[at]
+        )
+
+    def _is_module(self, thing: Thing) -> bool:
+        import libcst as cst
+
+        from lint_rules.objects import Kind
+
+        if isinstance(thing.definition, cst.ClassDef):
+            if self._modules.is_module(thing.definition):
+                return thing.kind is Kind.MODULE
+            if any(self._flow.defines(thing, method) for method in _PROOF):
+                return False
+            runs = thing in self._asked or self._flow.defines(thing, "forward")
+            return runs and thing.kind is Kind.MODULE
+        if thing in self._flow.copies:
+            return thing in self._asked or self._is_module(self._flow.copies[thing])
+        if thing.kind is Kind.MODULE:
+            return True
+        if thing.kind not in {Kind.UNKNOWN, Kind.LOADED}:
+            return False
+        if thing in self._asked or thing.made_by in self._classes:
+            return True
+        return any(known.match(thing.made_by) for known in (_FACTORIES, MODULE))
+
+
+class _Given:
+    """What functions are given, or give back, that is a module: by an annotation, or by its name beside an optimizer.
+
+    A function or class that takes a `model` and its `optimizer` takes the objects, unless its callers say otherwise.
+    """
+
+    def __init__(self, context: Context, modules: Modules) -> None:
+        import libcst as cst
+
+        from lint_rules.tree import walk
+
+        self._names = context.names
+        self._modules = modules
+        self._variables: set[tuple[int, str]] = set()
+        self._attributes: set[tuple[int, str]] = set()
+        for function in walk(context.tree):
+            if isinstance(function, cst.FunctionDef):
+                self._read(function)
+
+    def is_module(self, call: Call, at: int) -> bool:
+        """Tell whether what is saved is such a parameter, or an attribute that is set to one and to nothing else."""
+        import libcst as cst
+
+        from lint_rules.objects import Kind
+        from lint_rules.tree import dotted
+
+        if any(thing.kind not in {Kind.UNKNOWN, Kind.LOADED, Kind.MODULE} for thing in call.arguments[at]):
+            return False
+        value = call.node.args[at].value
+        if isinstance(value, cst.Name):
+            return (id(call.scope.owner(value.value)), value.value) in self._variables
+        return (id(call.scope.parent), dotted(value) or "") in self._attributes
+
+    def _stays_module(self, name: str, scope: Scope) -> bool:
+        """Tell whether a parameter is bound to nothing but modules besides what is given."""
+        given, *others = scope.bindings.get(name, [None])
+        return given is None and all(
+            other is not None and not isinstance(other, str) and self._makes(other, name, scope) for other in others
+        )
+
+    def _makes(self, value: cst.BaseExpression, name: str, scope: Scope) -> bool:
+        """Tell whether an expression gives a new module, or what a name stands for already."""
+        import libcst as cst
+
+        if isinstance(value, cst.IfExp):
+            return self._makes(value.body, name, scope) and self._makes(value.orelse, name, scope)
+        if isinstance(value, cst.BooleanOperation):
+            return self._makes(value.left, name, scope) and self._makes(value.right, name, scope)
+        itself = isinstance(value, cst.Name) and value.value == name
+        return itself or self._modules.makes(value, scope)
+
+    def _read(self, function: cst.FunctionDef) -> None:
+        import libcst as cst
+
+        from lint_rules.evidence import returned
+        from lint_rules.tree import dotted, walk
+
+        scope = self._names.scope(function)
+        params = [*function.params.params, *function.params.kwonly_params]
+        optimized = any(_OPTIMIZER.match(param.name.value) for param in params)
+        found = {
+            param.name.value
+            for param in params
+            if (
+                self._modules.is_type(param.annotation.annotation, scope)
+                if param.annotation is not None
+                else optimized and _NAMED_SO.search(param.name.value)
+            )
+            and self._stays_module(param.name.value, scope)
+        }
+        if function.returns is not None and self._modules.is_type(function.returns.annotation, scope):
+            found |= {value.value for value in returned(function) if isinstance(value, cst.Name)}
+        self._variables |= {(id(scope), name) for name in found}
+        if function.name.value == "__init__" and scope.parent is not None:
+            for node in walk(function.body):
+                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Name) and node.value.value in found:
+                    target = dotted(node.targets[0].target) or ""
+                    self._attributes.add((id(scope.parent), target))
+
+
+def _saved(call: cst.Call) -> int | None:
+    """Find the argument that is saved."""
+    for at, arg in enumerate(call.args):
+        if arg.star:
+            return None
+        if arg.keyword is None or arg.keyword.value == "obj":
+            return at
+    return None
+
+
+def _into_memory(call: Call) -> bool:
+    return any(thing.made_by in _MEMORY for values in call.arguments for thing in values)
+
+
+def _fix(saved: cst.BaseExpression, context: Context) -> Fix | None:
+    import libcst as cst
+
+    if not isinstance(saved, (cst.Name, cst.Attribute, cst.Subscript, cst.Call)) or saved.lpar:
+        return None
+    _, _, line, column = context.span(saved)
+    return Fix((Edit(line, column, line, column, ".state_dict()"),), safe=False)
+
+
 class SaveWholeModule(Rule):
     """Finds modules that are pickled whole.
 
@@ -108,6 +301,44 @@ class SaveWholeModule(Rule):
     marks = frozenset({"save", "train"}) | _PROOF | _SIGNS | _MOVES
     follows = True
     needs_all = True
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether `torch.save` may be given a module, or something that holds one."""
+        calls = outline.calls_of(_SAVE)
+        return calls is None or any(not call.args or outline.origins.may_be_module(call.args[0]) for call in calls)
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each module that is saved whole.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call.
+        """
+        from lint_rules.evidence import Modules
+
+        flow = context.flow
+        saves = [call for call in flow.calls.values() if context.names.resolve(call.node.func, call.scope) in _SAVE]
+        if not saves:
+            return
+        modules = Modules(context.tree, context.names)
+        proof = _Proof(context, modules, saves)
+        given = _Given(context, modules)
+        for call in saves:
+            at = _saved(call.node)
+            if at is None or _into_memory(call):
+                continue
+            whole = proof.all_modules(call.arguments[at]) or proof.is_called_so(call, at) or given.is_module(call, at)
+            if whole or proof.holds_module(call, at):
+                yield context.finding(
+                    self,
+                    call.node,
+                    "the file will hold a pickle of the whole module and load only with exactly this class; "
+                    "save its `state_dict()`",
+                    _fix(call.node.args[at].value, context) if whole else None,
+                )
+
     invalid = (
         Example(
             """
@@ -775,233 +1006,3 @@ class SaveWholeModule(Rule):
             why="a method is said to give a dict, or nothing",
         ),
     )
-
-    def may_find(self, outline: Outline) -> bool:
-        """Tell whether `torch.save` may be given a module, or something that holds one."""
-        calls = outline.calls_of(_SAVE)
-        return calls is None or any(not call.args or outline.origins.may_be_module(call.args[0]) for call in calls)
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each module that is saved whole.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call.
-        """
-        from lint_rules.evidence import Modules
-
-        flow = context.flow
-        saves = [call for call in flow.calls.values() if context.names.resolve(call.node.func, call.scope) in _SAVE]
-        if not saves:
-            return
-        modules = Modules(context.tree, context.names)
-        proof = _Proof(context, modules, saves)
-        given = _Given(context, modules)
-        for call in saves:
-            at = _saved(call.node)
-            if at is None or _into_memory(call):
-                continue
-            whole = proof.all_modules(call.arguments[at]) or proof.is_called_so(call, at) or given.is_module(call, at)
-            if whole or proof.holds_module(call, at):
-                yield context.finding(
-                    self,
-                    call.node,
-                    "the file will hold a pickle of the whole module and load only with exactly this class; "
-                    "save its `state_dict()`",
-                    _fix(call.node.args[at].value, context) if whole else None,
-                )
-
-
-class _Proof:
-    """What of a file's objects are modules for certain."""
-
-    def __init__(self, context: Context, modules: Modules, saves: Sequence[Call]) -> None:
-        from lint_rules.tree import method_of
-
-        saved = {arg.value for call in saves for arg in call.node.args}
-
-        self._flow = context.flow
-        self._modules = modules
-        self._asked: set[Thing] = set()
-        signs: set[Thing] = set()
-        restored: set[Thing] = set()
-        moved: set[Thing] = set()
-        switched: dict[str, set[Thing]] = {"train": set(), "eval": set()}
-        for call in context.flow.calls.values():
-            name = context.names.resolve(call.node.func, call.scope)
-            method = method_of(call.node) if name is None else None
-            if method in _PROOF:
-                self._asked |= call.receivers
-            if method in _SIGNS:
-                signs |= call.receivers
-            if method == "load_state_dict":
-                restored |= call.receivers
-            if method in _MOVES and context.statement(call.node) is not None:
-                moved |= call.receivers
-            if method in switched and not call.node.args:
-                switched[method] |= call.receivers
-            elif method == "state_dict" and call.node in saved:
-                self._asked |= call.receivers
-            elif name is not None and _WRAPPERS.match(name) and call.arguments:
-                self._asked |= call.arguments[0]
-        self._asked |= switched["eval"] & (switched["train"] | restored)
-        self._asked |= moved & self._flow.called.union(*(thing.deps for thing in self._asked))
-        self._asked |= {thing for thing in signs if _CALLED_SO.search(thing.made_by)}
-        makers = {thing.made_by for thing in self._asked}
-        self._classes = {maker for maker in makers if maker.rpartition(".")[2][:1].isupper()}
-
-    def holds_module(self, call: Call, at: int) -> bool:
-        """Tell whether what is saved is a dict or list of the file that has a module in it for certain."""
-        from lint_rules.objects import Kind
-
-        written = all(thing.kind is Kind.COLLECTION for thing in call.arguments[at])
-        held = (thing for thing in self._flow.saved.get(call.node, ()) if not thing.made_by.endswith("Loss"))
-        return written and any(map(self._is_module, held))
-
-    def all_modules(self, things: set[Thing]) -> bool:
-        """Tell whether everything that a value may be is a module; it may be None besides."""
-        from lint_rules.objects import Kind
-
-        known = [thing for thing in things if thing.kind is not Kind.NONE]
-        others = [thing for thing in known if thing.kind is not Kind.LOADED]  # what takes a module's place is one
-        return bool(known) and all(map(self._is_module, others or known))
-
-    def is_called_so(self, call: Call, at: int) -> bool:
-        """Tell whether what is saved is called a model or network, and is an instance of a class from elsewhere."""
-        from lint_rules.objects import Kind
-        from lint_rules.tree import dotted
-
-        named = _NAMED_SO.search(dotted(call.node.args[at].value) or "") is not None
-        return named and all(
-            thing.kind is Kind.UNKNOWN
-            and thing.made_by.rpartition(".")[2][:1].isupper()
-            and not _OTHER_MODELS.search(thing.made_by)
-            for thing in call.arguments[at]
-        )
-
-    def _is_module(self, thing: Thing) -> bool:
-        import libcst as cst
-
-        from lint_rules.objects import Kind
-
-        if isinstance(thing.definition, cst.ClassDef):
-            if self._modules.is_module(thing.definition):
-                return thing.kind is Kind.MODULE
-            if any(self._flow.defines(thing, method) for method in _PROOF):
-                return False
-            runs = thing in self._asked or self._flow.defines(thing, "forward")
-            return runs and thing.kind is Kind.MODULE
-        if thing in self._flow.copies:
-            return thing in self._asked or self._is_module(self._flow.copies[thing])
-        if thing.kind is Kind.MODULE:
-            return True
-        if thing.kind not in {Kind.UNKNOWN, Kind.LOADED}:
-            return False
-        if thing in self._asked or thing.made_by in self._classes:
-            return True
-        return any(known.match(thing.made_by) for known in (_FACTORIES, MODULE))
-
-
-class _Given:
-    """What functions are given, or give back, that is a module: by an annotation, or by its name beside an optimizer.
-
-    A function or class that takes a `model` and its `optimizer` takes the objects, unless its callers say otherwise.
-    """
-
-    def __init__(self, context: Context, modules: Modules) -> None:
-        import libcst as cst
-
-        from lint_rules.tree import walk
-
-        self._names = context.names
-        self._modules = modules
-        self._variables: set[tuple[int, str]] = set()
-        self._attributes: set[tuple[int, str]] = set()
-        for function in walk(context.tree):
-            if isinstance(function, cst.FunctionDef):
-                self._read(function)
-
-    def is_module(self, call: Call, at: int) -> bool:
-        """Tell whether what is saved is such a parameter, or an attribute that is set to one and to nothing else."""
-        import libcst as cst
-
-        from lint_rules.objects import Kind
-        from lint_rules.tree import dotted
-
-        if any(thing.kind not in {Kind.UNKNOWN, Kind.LOADED, Kind.MODULE} for thing in call.arguments[at]):
-            return False
-        value = call.node.args[at].value
-        if isinstance(value, cst.Name):
-            return (id(call.scope.owner(value.value)), value.value) in self._variables
-        return (id(call.scope.parent), dotted(value) or "") in self._attributes
-
-    def _stays_module(self, name: str, scope: Scope) -> bool:
-        """Tell whether a parameter is bound to nothing but modules besides what is given."""
-        given, *others = scope.bindings.get(name, [None])
-        return given is None and all(
-            other is not None and not isinstance(other, str) and self._makes(other, name, scope) for other in others
-        )
-
-    def _makes(self, value: cst.BaseExpression, name: str, scope: Scope) -> bool:
-        """Tell whether an expression gives a new module, or what a name stands for already."""
-        import libcst as cst
-
-        if isinstance(value, cst.IfExp):
-            return self._makes(value.body, name, scope) and self._makes(value.orelse, name, scope)
-        if isinstance(value, cst.BooleanOperation):
-            return self._makes(value.left, name, scope) and self._makes(value.right, name, scope)
-        itself = isinstance(value, cst.Name) and value.value == name
-        return itself or self._modules.makes(value, scope)
-
-    def _read(self, function: cst.FunctionDef) -> None:
-        import libcst as cst
-
-        from lint_rules.evidence import returned
-        from lint_rules.tree import dotted, walk
-
-        scope = self._names.scope(function)
-        params = [*function.params.params, *function.params.kwonly_params]
-        optimized = any(_OPTIMIZER.match(param.name.value) for param in params)
-        found = {
-            param.name.value
-            for param in params
-            if (
-                self._modules.is_type(param.annotation.annotation, scope)
-                if param.annotation is not None
-                else optimized and _NAMED_SO.search(param.name.value)
-            )
-            and self._stays_module(param.name.value, scope)
-        }
-        if function.returns is not None and self._modules.is_type(function.returns.annotation, scope):
-            found |= {value.value for value in returned(function) if isinstance(value, cst.Name)}
-        self._variables |= {(id(scope), name) for name in found}
-        if function.name.value == "__init__" and scope.parent is not None:
-            for node in walk(function.body):
-                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Name) and node.value.value in found:
-                    target = dotted(node.targets[0].target) or ""
-                    self._attributes.add((id(scope.parent), target))
-
-
-def _saved(call: cst.Call) -> int | None:
-    """Find the argument that is saved."""
-    for at, arg in enumerate(call.args):
-        if arg.star:
-            return None
-        if arg.keyword is None or arg.keyword.value == "obj":
-            return at
-    return None
-
-
-def _into_memory(call: Call) -> bool:
-    return any(thing.made_by in _MEMORY for values in call.arguments for thing in values)
-
-
-def _fix(saved: cst.BaseExpression, context: Context) -> Fix | None:
-    import libcst as cst
-
-    if not isinstance(saved, (cst.Name, cst.Attribute, cst.Subscript, cst.Call)) or saved.lpar:
-        return None
-    _, _, line, column = context.span(saved)
-    return Fix((Edit(line, column, line, column, ".state_dict()"),), safe=False)

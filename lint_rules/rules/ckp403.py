@@ -71,6 +71,69 @@ def _is_returned(place: int, line: bytes, data: bytes) -> bool:
     return start >= 0 and name != b"state_dict" and data.count(name + b"(") > 1
 
 
+def _kept_by_hooks(tree: cst.Module) -> Iterator[cst.Call]:
+    """Yield what a hook keeps when training starts and another one uses when it ends."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, walk
+
+    for definition in walk(tree):
+        if not isinstance(definition, cst.ClassDef):
+            continue
+        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+        later = [node for method in methods if _ENDS.match(method.name.value) for node in walk(method.body)]
+        used = {dotted(node) for node in later if isinstance(node, cst.Attribute)}
+        for method in methods:
+            for node in walk(method.body) if _STARTS.match(method.name.value) else ():
+                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+                    target = dotted(node.targets[0].target) or ""
+                    if target.startswith("self.") and target in used and _is_module_state(node.value):
+                        yield node.value
+
+
+def _kept_as_best(tree: cst.Module) -> Iterator[cst.Call]:
+    """Yield what a class keeps as the best state under a condition, for another method or its caller to use."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, walk
+
+    for definition in walk(tree):
+        if not isinstance(definition, cst.ClassDef):
+            continue
+        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+        for method in methods:
+            inside = [node for test in walk(method.body) if isinstance(test, cst.If) for node in walk(test)]
+            used = {dotted(node.value) for node in walk(method.body) if isinstance(node, cst.Arg)}
+            for node in inside:
+                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+                    target = dotted(node.targets[0].target) or ""
+                    best = target.startswith("self.") and "best" in target.lower()
+                    if best and target not in used and _is_module_state(node.value):
+                        yield node.value
+
+
+def _is_module_state(call: cst.Call) -> bool:
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    if not isinstance(call.func, cst.Attribute) or call.func.attr.value != "state_dict":
+        return False
+    return _NO_MODULE.search((dotted(call.func.value) or "").encode()) is None
+
+
+def _deepcopy(context: Context) -> tuple[str, tuple[str, ...]]:
+    """Say how `copy.deepcopy` is spelled, and what must be imported for that."""
+    import libcst as cst
+
+    module = context.names.module
+    for name in module.bindings:
+        if context.names.resolve(cst.Name(name), module) == "copy.deepcopy":
+            return name, ()
+    copy, imports = context.spelling("copy", module)
+    return f"{copy}.deepcopy", imports
+
+
 class StateDictAlias(Rule):
     """Finds best states that change with the model they were taken from.
 
@@ -105,6 +168,36 @@ class StateDictAlias(Rule):
     marks = frozenset({"state_dict"})
     follows = True
     needs_all = True
+
+    def may_find(self, outline: Outline) -> bool:
+        """Tell whether a state is taken for anything but to be loaded at once."""
+        loaded = {arg for call in outline.methods("load_state_dict") for arg in call.args}
+        return any(call not in loaded for call in outline.methods("state_dict"))
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each state dict that is used after a step has changed it.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call of `state_dict()`.
+        """
+        flow = context.flow
+        for call in {
+            **{call: None for call in flow.aliased if _is_module_state(call)},
+            **dict.fromkeys(_kept_by_hooks(context.tree)),
+            **dict.fromkeys(_kept_as_best(context.tree)),
+        }:
+            deepcopy, imports = _deepcopy(context)
+            yield context.finding(
+                self,
+                call,
+                "`state_dict()` gives the live tensors, so the kept state follows every training step; "
+                "keep `copy.deepcopy(...)` of it",
+                Fix(context.wrap(call, f"{deepcopy}(", ")"), safe=True, imports=imports),
+            )
+
     invalid = (
         Example(
             """
@@ -812,95 +905,3 @@ class StateDictAlias(Rule):
             why="a state that is loaded at once",
         ),
     )
-
-    def may_find(self, outline: Outline) -> bool:
-        """Tell whether a state is taken for anything but to be loaded at once."""
-        loaded = {arg for call in outline.methods("load_state_dict") for arg in call.args}
-        return any(call not in loaded for call in outline.methods("state_dict"))
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each state dict that is used after a step has changed it.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call of `state_dict()`.
-        """
-        flow = context.flow
-        for call in {
-            **{call: None for call in flow.aliased if _is_module_state(call)},
-            **dict.fromkeys(_kept_by_hooks(context.tree)),
-            **dict.fromkeys(_kept_as_best(context.tree)),
-        }:
-            deepcopy, imports = _deepcopy(context)
-            yield context.finding(
-                self,
-                call,
-                "`state_dict()` gives the live tensors, so the kept state follows every training step; "
-                "keep `copy.deepcopy(...)` of it",
-                Fix(context.wrap(call, f"{deepcopy}(", ")"), safe=True, imports=imports),
-            )
-
-
-def _kept_by_hooks(tree: cst.Module) -> Iterator[cst.Call]:
-    """Yield what a hook keeps when training starts and another one uses when it ends."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted, walk
-
-    for definition in walk(tree):
-        if not isinstance(definition, cst.ClassDef):
-            continue
-        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
-        later = [node for method in methods if _ENDS.match(method.name.value) for node in walk(method.body)]
-        used = {dotted(node) for node in later if isinstance(node, cst.Attribute)}
-        for method in methods:
-            for node in walk(method.body) if _STARTS.match(method.name.value) else ():
-                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
-                    target = dotted(node.targets[0].target) or ""
-                    if target.startswith("self.") and target in used and _is_module_state(node.value):
-                        yield node.value
-
-
-def _kept_as_best(tree: cst.Module) -> Iterator[cst.Call]:
-    """Yield what a class keeps as the best state under a condition, for another method or its caller to use."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted, walk
-
-    for definition in walk(tree):
-        if not isinstance(definition, cst.ClassDef):
-            continue
-        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
-        for method in methods:
-            inside = [node for test in walk(method.body) if isinstance(test, cst.If) for node in walk(test)]
-            used = {dotted(node.value) for node in walk(method.body) if isinstance(node, cst.Arg)}
-            for node in inside:
-                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
-                    target = dotted(node.targets[0].target) or ""
-                    best = target.startswith("self.") and "best" in target.lower()
-                    if best and target not in used and _is_module_state(node.value):
-                        yield node.value
-
-
-def _is_module_state(call: cst.Call) -> bool:
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    if not isinstance(call.func, cst.Attribute) or call.func.attr.value != "state_dict":
-        return False
-    return _NO_MODULE.search((dotted(call.func.value) or "").encode()) is None
-
-
-def _deepcopy(context: Context) -> tuple[str, tuple[str, ...]]:
-    """Say how `copy.deepcopy` is spelled, and what must be imported for that."""
-    import libcst as cst
-
-    module = context.names.module
-    for name in module.bindings:
-        if context.names.resolve(cst.Name(name), module) == "copy.deepcopy":
-            return name, ()
-    copy, imports = context.spelling("copy", module)
-    return f"{copy}.deepcopy", imports

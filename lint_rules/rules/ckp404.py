@@ -40,6 +40,132 @@ def _forgets_optimizer(data: bytes) -> bool:
     return re.search(rb"(?i)optim", data) is not None and _ELSEWHERE.search(data) is None
 
 
+def _trains(block: Block) -> bool:
+    """Tell whether some code takes optimizer steps, or hands its optimizer to a function that may."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, method_of
+
+    for node in block.nodes:
+        if isinstance(node, cst.Call):
+            if method_of(node) in _STEPS:
+                return True
+            if any(_OPTIMIZER.search(dotted(arg.value) or "") for arg in node.args):
+                return True
+    return False
+
+
+def _keeps_optimizer(block: Block) -> bool:
+    """Tell whether some code takes the state of an optimizer."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, method_of
+
+    for node in block.nodes:
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and method_of(node) == "state_dict":
+            owner = node.func.value.value if isinstance(node.func.value, cst.Subscript) else node.func.value
+            if _OPTIMIZER.search((dotted(owner) or "").rpartition(".")[2]):
+                return True
+    return False
+
+
+def _resumes(context: Context) -> bool:
+    """Tell whether a file loads a model's state in order to go on training."""
+    import libcst as cst
+
+    from lint_rules.checkpoints import mentions
+    from lint_rules.loading import torch_loads
+    from lint_rules.tree import walk
+
+    loads = any(isinstance(node, cst.Attribute) and node.attr.value == "load_state_dict" for node in walk(context.tree))
+    return loads and any(torch_loads(context)) and mentions(context.tree, _RESUME)
+
+
+def _is_model(checkpoint: Checkpoint) -> bool:
+    """Tell whether a saved dict has a model's state, and nothing in which an optimizer's may be."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted, method_of
+
+    has_model = False
+    for key, values in checkpoint.values.items():
+        if _OPTIMIZER.search(key):
+            return False
+        for value in values:
+            if (
+                isinstance(value, cst.Call)
+                and isinstance(value.func, cst.Attribute)
+                and method_of(value) == "state_dict"
+            ):
+                owner = dotted(value.func.value) or ""
+                last = owner.rpartition(".")[2]
+                if not last or _WHOLE.search(last) or _OPTIMIZER.search(owner) or NO_MODULE.search(last):
+                    return False
+                has_model = has_model or not _NO_MODEL.search(last)
+    return has_model
+
+
+def _is_best(checkpoint: Checkpoint, context: Context) -> bool:
+    """Tell whether a checkpoint is that of the best weights: its path, function or condition says so."""
+    import libcst as cst
+
+    from lint_rules.tree import walk
+
+    call = checkpoint.call
+    if isinstance(checkpoint.block.node, cst.FunctionDef) and _BEST.search(checkpoint.block.node.name.value):
+        return True
+    if any(_BEST.search(context.tree.code_for_node(arg)) for arg in call.args[1:] if not _is_flag(arg)):
+        return True
+    for node in checkpoint.block.nodes:
+        if isinstance(node, cst.If) and any(each is call for each in walk(node.body)):
+            test = node.test
+            if (
+                isinstance(test, cst.Comparison)
+                and isinstance(
+                    test.comparisons[0].operator,
+                    (cst.LessThan, cst.GreaterThan, cst.LessThanEqual, cst.GreaterThanEqual),
+                )
+                and _BEST.search(context.tree.code_for_node(test))
+            ):
+                return True
+            if isinstance(test, cst.Name) and _BEST.search(test.value):
+                return True
+    return False
+
+
+def _is_flag(arg: cst.Arg) -> bool:
+    """Tell whether an argument only says whether the checkpoint is the best, besides being the last."""
+    import libcst as cst
+
+    return isinstance(arg.value, cst.Name) and arg.value.value.startswith("is_")
+
+
+def _has_optimizer(block: Block | None, code: list[Block], context: Context) -> bool:
+    """Tell whether an optimizer is at hand where a checkpoint is saved: in its function or class; None for anywhere."""
+    near = [
+        each
+        for each in code
+        if block is None
+        or each is block
+        or each.scope is context.names.module
+        or (each.owner is not None and each.owner is block.owner)
+    ]
+    return any(_makes_optimizer(each, context) for each in near)
+
+
+def _makes_optimizer(block: Block, context: Context) -> bool:
+    """Tell whether some code makes an optimizer, or is given one."""
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    params = block.node.params.params if isinstance(block.node, cst.FunctionDef) else ()
+    if any(_OPTIMIZER.search(param.name.value) for param in params if param.name.value != "opt"):
+        return True
+    calls = [node.func for node in block.nodes if isinstance(node, cst.Call)]
+    return any(OPTIMIZERS.search(context.names.resolve(each, block.scope) or dotted(each) or "") for each in calls)
+
+
 class CheckpointWithoutOptimizer(Rule):
     """Finds checkpoints to go on from that hold the model and not the optimizer.
 
@@ -72,6 +198,36 @@ class CheckpointWithoutOptimizer(Rule):
     default = False
     needs = ((b"torch", b"state_dict", b"save", b".state_dict()", _forgets_optimizer),)
     marks = frozenset({"save", "state_dict", "load_state_dict", *_STEPS, "parameters", "__init__"})
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each checkpoint that a training cannot go on from as if it had not been interrupted.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding a call that saves.
+        """
+        from lint_rules.checkpoints import blocks, checkpoints
+
+        code = blocks(context)
+        if not any(map(_trains, code)) or any(map(_keeps_optimizer, code)):
+            return
+        resumes = _resumes(context)
+        for each in checkpoints(context, code):
+            if not each.known or not _is_model(each):
+                continue
+            progress = any(map(_PROGRESS.search, each.values))
+            if (resumes and _has_optimizer(None, code, context)) or (
+                progress and not _is_best(each, context) and _has_optimizer(each.block, code, context)
+            ):
+                yield context.finding(
+                    self,
+                    each.call,
+                    "the checkpoint has the model's state and not the optimizer's, so a resumed training starts its "
+                    "moments from nothing; add `optimizer.state_dict()`",
+                )
+
     invalid = (
         Example(
             """
@@ -240,158 +396,3 @@ class CheckpointWithoutOptimizer(Rule):
             why="an object that owns its optimizer",
         ),
     )
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each checkpoint that a training cannot go on from as if it had not been interrupted.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding a call that saves.
-        """
-        from lint_rules.checkpoints import blocks, checkpoints
-
-        code = blocks(context)
-        if not any(map(_trains, code)) or any(map(_keeps_optimizer, code)):
-            return
-        resumes = _resumes(context)
-        for each in checkpoints(context, code):
-            if not each.known or not _is_model(each):
-                continue
-            progress = any(map(_PROGRESS.search, each.values))
-            if (resumes and _has_optimizer(None, code, context)) or (
-                progress and not _is_best(each, context) and _has_optimizer(each.block, code, context)
-            ):
-                yield context.finding(
-                    self,
-                    each.call,
-                    "the checkpoint has the model's state and not the optimizer's, so a resumed training starts its "
-                    "moments from nothing; add `optimizer.state_dict()`",
-                )
-
-
-def _trains(block: Block) -> bool:
-    """Tell whether some code takes optimizer steps, or hands its optimizer to a function that may."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted, method_of
-
-    for node in block.nodes:
-        if isinstance(node, cst.Call):
-            if method_of(node) in _STEPS:
-                return True
-            if any(_OPTIMIZER.search(dotted(arg.value) or "") for arg in node.args):
-                return True
-    return False
-
-
-def _keeps_optimizer(block: Block) -> bool:
-    """Tell whether some code takes the state of an optimizer."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted, method_of
-
-    for node in block.nodes:
-        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and method_of(node) == "state_dict":
-            owner = node.func.value.value if isinstance(node.func.value, cst.Subscript) else node.func.value
-            if _OPTIMIZER.search((dotted(owner) or "").rpartition(".")[2]):
-                return True
-    return False
-
-
-def _resumes(context: Context) -> bool:
-    """Tell whether a file loads a model's state in order to go on training."""
-    import libcst as cst
-
-    from lint_rules.checkpoints import mentions
-    from lint_rules.loading import torch_loads
-    from lint_rules.tree import walk
-
-    loads = any(isinstance(node, cst.Attribute) and node.attr.value == "load_state_dict" for node in walk(context.tree))
-    return loads and any(torch_loads(context)) and mentions(context.tree, _RESUME)
-
-
-def _is_model(checkpoint: Checkpoint) -> bool:
-    """Tell whether a saved dict has a model's state, and nothing in which an optimizer's may be."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted, method_of
-
-    has_model = False
-    for key, values in checkpoint.values.items():
-        if _OPTIMIZER.search(key):
-            return False
-        for value in values:
-            if (
-                isinstance(value, cst.Call)
-                and isinstance(value.func, cst.Attribute)
-                and method_of(value) == "state_dict"
-            ):
-                owner = dotted(value.func.value) or ""
-                last = owner.rpartition(".")[2]
-                if not last or _WHOLE.search(last) or _OPTIMIZER.search(owner) or NO_MODULE.search(last):
-                    return False
-                has_model = has_model or not _NO_MODEL.search(last)
-    return has_model
-
-
-def _is_best(checkpoint: Checkpoint, context: Context) -> bool:
-    """Tell whether a checkpoint is that of the best weights: its path, function or condition says so."""
-    import libcst as cst
-
-    from lint_rules.tree import walk
-
-    call = checkpoint.call
-    if isinstance(checkpoint.block.node, cst.FunctionDef) and _BEST.search(checkpoint.block.node.name.value):
-        return True
-    if any(_BEST.search(context.tree.code_for_node(arg)) for arg in call.args[1:] if not _is_flag(arg)):
-        return True
-    for node in checkpoint.block.nodes:
-        if isinstance(node, cst.If) and any(each is call for each in walk(node.body)):
-            test = node.test
-            if (
-                isinstance(test, cst.Comparison)
-                and isinstance(
-                    test.comparisons[0].operator,
-                    (cst.LessThan, cst.GreaterThan, cst.LessThanEqual, cst.GreaterThanEqual),
-                )
-                and _BEST.search(context.tree.code_for_node(test))
-            ):
-                return True
-            if isinstance(test, cst.Name) and _BEST.search(test.value):
-                return True
-    return False
-
-
-def _is_flag(arg: cst.Arg) -> bool:
-    """Tell whether an argument only says whether the checkpoint is the best, besides being the last."""
-    import libcst as cst
-
-    return isinstance(arg.value, cst.Name) and arg.value.value.startswith("is_")
-
-
-def _has_optimizer(block: Block | None, code: list[Block], context: Context) -> bool:
-    """Tell whether an optimizer is at hand where a checkpoint is saved: in its function or class; None for anywhere."""
-    near = [
-        each
-        for each in code
-        if block is None
-        or each is block
-        or each.scope is context.names.module
-        or (each.owner is not None and each.owner is block.owner)
-    ]
-    return any(_makes_optimizer(each, context) for each in near)
-
-
-def _makes_optimizer(block: Block, context: Context) -> bool:
-    """Tell whether some code makes an optimizer, or is given one."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    params = block.node.params.params if isinstance(block.node, cst.FunctionDef) else ()
-    if any(_OPTIMIZER.search(param.name.value) for param in params if param.name.value != "opt"):
-        return True
-    calls = [node.func for node in block.nodes if isinstance(node, cst.Call)]
-    return any(OPTIMIZERS.search(context.names.resolve(each, block.scope) or dotted(each) or "") for each in calls)

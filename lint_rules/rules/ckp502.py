@@ -41,6 +41,145 @@ _PARAMETERS = re.compile(r"torch\.nn\.(parameter\.)?(Parameter|Buffer|Uninitiali
 _EXAMPLES = frozenset({"example_input_array", "dummy_inputs", "dummy_input", "example_inputs"})
 
 
+def _taken(definition: cst.ClassDef) -> Counter[str]:
+    """Count how often the body of a class and its `__init__` assign a name, which a buffer cannot have then."""
+    import libcst as cst
+
+    from lint_rules.evidence import own
+
+    found: Counter[str] = Counter()
+    for node in own(definition.body):
+        if isinstance(node, cst.AssignTarget):
+            found[_spelled(node.target)] += 1
+        elif isinstance(node, cst.FunctionDef) and node.name.value == "__init__":
+            targets = (each.target for each in own(node.body) if isinstance(each, cst.AssignTarget))
+            found.update(_spelled(target).removeprefix("self.") for target in targets)
+    return found
+
+
+def _tensors(definition: cst.ClassDef, context: Context) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str]]:
+    """Yield the assignments by which a class makes tensors its attributes, and the attributes' names."""
+    import libcst as cst
+
+    methods = {node.name.value: node for node in definition.body.body if isinstance(node, cst.FunctionDef)}
+    init = methods.get("__init__")
+    scope = context.names.scope(definition).parent or context.names.module
+    bases = [context.names.resolve(base.value, scope) or "" for base in definition.bases]
+    lightning = _LIGHTNING & methods.keys() or any(base.endswith(".LightningModule") for base in bases)
+    if init is not None and not lightning:
+        yield from _Init(init, context).tensors()
+
+
+class _Init:
+    """What one `__init__` makes, under local names and as attributes."""
+
+    def __init__(self, init: cst.FunctionDef, context: Context) -> None:
+        from lint_rules.evidence import own
+        from lint_rules.tensors import Tensors
+
+        self._names = context.names
+        self._scope = context.names.scope(init)
+        self._nodes = list(own(init.body))
+        self._tensors = Tensors(context.names, self._scope, self._is_tensor)
+        self._registered: set[str] = set()
+        self._judged: dict[str, bool] = {}
+        for node in self._nodes:
+            self._registered |= set(self._registers(node))
+
+    def tensors(self) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str]]:
+        """Yield the assignments that make an attribute a tensor which the module does not know."""
+        for node, target, value in self._assignments():
+            owner, _, name = target.partition(".")
+            hidden = owner == "self" and name.isidentifier() and name not in _EXAMPLES | self._registered
+            if hidden and self._makes(value):
+                yield node, name
+
+    def _assignments(self) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str, cst.BaseExpression]]:
+        """Yield what is assigned, tuples taken apart."""
+        import libcst as cst
+
+        for node in self._nodes:
+            if isinstance(node, cst.AnnAssign) and node.value is not None:
+                yield node, _spelled(node.target), node.value
+            elif isinstance(node, cst.Assign):
+                for each in node.targets:
+                    target, value = each.target, node.value
+                    if isinstance(target, cst.Tuple) and isinstance(value, cst.Tuple):
+                        for left, right in zip(target.elements, value.elements, strict=False):
+                            yield node, _spelled(left.value), right.value
+                    else:
+                        yield node, _spelled(target), value
+
+    def _registers(self, node: cst.CSTNode) -> Iterator[str]:
+        """Name what a call registers, and what is assigned as a parameter."""
+        import libcst as cst
+
+        from lint_rules.tree import text_of
+
+        if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+            if _PARAMETERS.match(self._names.resolve(node.value.func, self._scope) or ""):
+                yield from (_spelled(target.target).removeprefix("self.") for target in node.targets)
+                yield from (_spelled(arg.value).removeprefix("self.") for arg in node.value.args)
+        elif isinstance(node, cst.Call) and _spelled(node.func) in {"self.register_buffer", "self.register_parameter"}:
+            yield from ((text_of(arg.value) or _spelled(arg.value)).removeprefix("self.") for arg in node.args)
+
+    def _is_tensor(self, name: str) -> bool:
+        """Tell whether a local name stands for a tensor made here, or computed from it, which nothing registers."""
+        if name not in self._judged:
+            self._judged[name] = False
+            values = [] if name in self._registered else self._scope.bindings.get(name, [])
+            for value in values:  # the later ones may be computed from the first
+                self._judged[name] = value is not None and not isinstance(value, str) and self._makes(value)
+                if not self._judged[name]:
+                    break
+        return self._judged[name]
+
+    def _makes(self, value: cst.BaseExpression) -> bool:
+        return self._tensors.gives(value) and self._is_fresh(value)
+
+    def _is_fresh(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a tensor is made here, of nothing that the module has registered."""
+        import libcst as cst
+
+        from lint_rules.tensors import FRESH
+        from lint_rules.tree import walk
+
+        nodes = list(walk(value))
+        calls = {node: self._names.resolve(node.func, self._scope) for node in nodes if isinstance(node, cst.Call)}
+        made = [name or "" for name in calls.values()]
+        spelled = {_spelled(node) for node in nodes}
+        if any(map(_COMPLEX.match, made)) or any(f"self.{name}" in spelled for name in self._registered):
+            return False
+        is_clear = all(name or self._tensors.gives(call) for call, name in calls.items())
+        return any(map(FRESH.match, made)) or (is_clear and any(map(self._is_tensor, spelled)))
+
+
+def _spelled(node: cst.CSTNode) -> str:
+    import libcst as cst
+
+    from lint_rules.tree import dotted
+
+    return (dotted(node) if isinstance(node, cst.BaseExpression) else None) or ""
+
+
+def _fix(node: cst.Assign | cst.AnnAssign, name: str, context: Context) -> Fix | None:
+    import libcst as cst
+
+    if node.value is None or not isinstance(node, cst.Assign) or _spelled(node.targets[0].target) != f"self.{name}":
+        return None
+    if len(node.targets) > 1 or isinstance(node.value, cst.IfExp):
+        return None
+    line, column, _, _ = context.span(node)
+    start_line, start_column, end_line, end_column = context.span(node.value)
+    return Fix(
+        (
+            Edit(line, column, start_line, start_column, f'self.register_buffer("{name}", '),
+            Edit(end_line, end_column, end_line, end_column, ")"),
+        ),
+        safe=False,
+    )
+
+
 class TensorAttribute(Rule):
     """Finds tensors that a module keeps outside its state.
 
@@ -73,6 +212,29 @@ class TensorAttribute(Rule):
     default = False
     needs = ((b"torch", b"__init__", _keeps_tensor),)
     marks = frozenset({"__init__", "register_buffer"})
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Report each attribute that is a tensor.
+
+        Args:
+            context: The source.
+
+        Yields:
+            One finding an assignment.
+        """
+        from lint_rules.evidence import Modules, precedes_init
+
+        for definition in Modules(context.tree, context.names).classes:
+            taken = _taken(definition)
+            for node, name in _tensors(definition, context):
+                can_register = taken[name] == 1 and not precedes_init(definition, node)
+                yield context.finding(
+                    self,
+                    node,
+                    f"`self.{name}` is missing from `state_dict()`, and `to()` leaves it behind; use `register_buffer`",
+                    _fix(node, name, context) if can_register else None,
+                )
+
     invalid = (
         Example(
             """
@@ -348,165 +510,4 @@ class TensorAttribute(Rule):
             """,
             why="no module, and what forward leaves behind",
         ),
-    )
-
-    def check(self, context: Context) -> Iterator[Finding]:
-        """Report each attribute that is a tensor.
-
-        Args:
-            context: The source.
-
-        Yields:
-            One finding an assignment.
-        """
-        from lint_rules.evidence import Modules, precedes_init
-
-        for definition in Modules(context.tree, context.names).classes:
-            taken = _taken(definition)
-            for node, name in _tensors(definition, context):
-                can_register = taken[name] == 1 and not precedes_init(definition, node)
-                yield context.finding(
-                    self,
-                    node,
-                    f"`self.{name}` is missing from `state_dict()`, and `to()` leaves it behind; use `register_buffer`",
-                    _fix(node, name, context) if can_register else None,
-                )
-
-
-def _taken(definition: cst.ClassDef) -> Counter[str]:
-    """Count how often the body of a class and its `__init__` assign a name, which a buffer cannot have then."""
-    import libcst as cst
-
-    from lint_rules.evidence import own
-
-    found: Counter[str] = Counter()
-    for node in own(definition.body):
-        if isinstance(node, cst.AssignTarget):
-            found[_spelled(node.target)] += 1
-        elif isinstance(node, cst.FunctionDef) and node.name.value == "__init__":
-            targets = (each.target for each in own(node.body) if isinstance(each, cst.AssignTarget))
-            found.update(_spelled(target).removeprefix("self.") for target in targets)
-    return found
-
-
-def _tensors(definition: cst.ClassDef, context: Context) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str]]:
-    """Yield the assignments by which a class makes tensors its attributes, and the attributes' names."""
-    import libcst as cst
-
-    methods = {node.name.value: node for node in definition.body.body if isinstance(node, cst.FunctionDef)}
-    init = methods.get("__init__")
-    scope = context.names.scope(definition).parent or context.names.module
-    bases = [context.names.resolve(base.value, scope) or "" for base in definition.bases]
-    lightning = _LIGHTNING & methods.keys() or any(base.endswith(".LightningModule") for base in bases)
-    if init is not None and not lightning:
-        yield from _Init(init, context).tensors()
-
-
-class _Init:
-    """What one `__init__` makes, under local names and as attributes."""
-
-    def __init__(self, init: cst.FunctionDef, context: Context) -> None:
-        from lint_rules.evidence import own
-        from lint_rules.tensors import Tensors
-
-        self._names = context.names
-        self._scope = context.names.scope(init)
-        self._nodes = list(own(init.body))
-        self._tensors = Tensors(context.names, self._scope, self._is_tensor)
-        self._registered: set[str] = set()
-        self._judged: dict[str, bool] = {}
-        for node in self._nodes:
-            self._registered |= set(self._registers(node))
-
-    def tensors(self) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str]]:
-        """Yield the assignments that make an attribute a tensor which the module does not know."""
-        for node, target, value in self._assignments():
-            owner, _, name = target.partition(".")
-            hidden = owner == "self" and name.isidentifier() and name not in _EXAMPLES | self._registered
-            if hidden and self._makes(value):
-                yield node, name
-
-    def _assignments(self) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str, cst.BaseExpression]]:
-        """Yield what is assigned, tuples taken apart."""
-        import libcst as cst
-
-        for node in self._nodes:
-            if isinstance(node, cst.AnnAssign) and node.value is not None:
-                yield node, _spelled(node.target), node.value
-            elif isinstance(node, cst.Assign):
-                for each in node.targets:
-                    target, value = each.target, node.value
-                    if isinstance(target, cst.Tuple) and isinstance(value, cst.Tuple):
-                        for left, right in zip(target.elements, value.elements, strict=False):
-                            yield node, _spelled(left.value), right.value
-                    else:
-                        yield node, _spelled(target), value
-
-    def _registers(self, node: cst.CSTNode) -> Iterator[str]:
-        """Name what a call registers, and what is assigned as a parameter."""
-        import libcst as cst
-
-        from lint_rules.tree import text_of
-
-        if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
-            if _PARAMETERS.match(self._names.resolve(node.value.func, self._scope) or ""):
-                yield from (_spelled(target.target).removeprefix("self.") for target in node.targets)
-                yield from (_spelled(arg.value).removeprefix("self.") for arg in node.value.args)
-        elif isinstance(node, cst.Call) and _spelled(node.func) in {"self.register_buffer", "self.register_parameter"}:
-            yield from ((text_of(arg.value) or _spelled(arg.value)).removeprefix("self.") for arg in node.args)
-
-    def _is_tensor(self, name: str) -> bool:
-        """Tell whether a local name stands for a tensor made here, or computed from it, which nothing registers."""
-        if name not in self._judged:
-            self._judged[name] = False
-            values = [] if name in self._registered else self._scope.bindings.get(name, [])
-            for value in values:  # the later ones may be computed from the first
-                self._judged[name] = value is not None and not isinstance(value, str) and self._makes(value)
-                if not self._judged[name]:
-                    break
-        return self._judged[name]
-
-    def _makes(self, value: cst.BaseExpression) -> bool:
-        return self._tensors.gives(value) and self._is_fresh(value)
-
-    def _is_fresh(self, value: cst.BaseExpression) -> bool:
-        """Tell whether a tensor is made here, of nothing that the module has registered."""
-        import libcst as cst
-
-        from lint_rules.tensors import FRESH
-        from lint_rules.tree import walk
-
-        nodes = list(walk(value))
-        calls = {node: self._names.resolve(node.func, self._scope) for node in nodes if isinstance(node, cst.Call)}
-        made = [name or "" for name in calls.values()]
-        spelled = {_spelled(node) for node in nodes}
-        if any(map(_COMPLEX.match, made)) or any(f"self.{name}" in spelled for name in self._registered):
-            return False
-        is_clear = all(name or self._tensors.gives(call) for call, name in calls.items())
-        return any(map(FRESH.match, made)) or (is_clear and any(map(self._is_tensor, spelled)))
-
-
-def _spelled(node: cst.CSTNode) -> str:
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    return (dotted(node) if isinstance(node, cst.BaseExpression) else None) or ""
-
-
-def _fix(node: cst.Assign | cst.AnnAssign, name: str, context: Context) -> Fix | None:
-    import libcst as cst
-
-    if node.value is None or not isinstance(node, cst.Assign) or _spelled(node.targets[0].target) != f"self.{name}":
-        return None
-    if len(node.targets) > 1 or isinstance(node.value, cst.IfExp):
-        return None
-    line, column, _, _ = context.span(node)
-    start_line, start_column, end_line, end_column = context.span(node.value)
-    return Fix(
-        (
-            Edit(line, column, start_line, start_column, f'self.register_buffer("{name}", '),
-            Edit(end_line, end_column, end_line, end_column, ")"),
-        ),
-        safe=False,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import replace
@@ -72,6 +73,12 @@ class TestRule:
         source = Path(str(rules.__path__[0]), f"{rule.code.lower()}.py").read_text(encoding="utf-8")
         runtime = source.partition("if TYPE_CHECKING:")[0]
         assert "libcst" not in runtime
+
+    def test_examples_stand_below_the_logic(self, rule: Rule) -> None:
+        tree = ast.parse(Path(str(rules.__path__[0]), f"{rule.code.lower()}.py").read_text(encoding="utf-8"))
+        last = tree.body[-1]
+        assert isinstance(last, ast.ClassDef)
+        assert [ast.unparse(node).partition(" =")[0] for node in last.body[-2:]] == ["invalid", "valid"]
 
     def test_each_alternative_of_the_prefilter_is_needed(self, rule: Rule) -> None:
         for need in rule.needs:
