@@ -205,10 +205,7 @@ class Loaded:
         """Note where what is in one place may be found as well."""
         outline = self._outline
         for node in outline.of(ast.Assign):
-            value = self._value(node.value)
-            self._bind(node.targets, value)
-            if isinstance(node.value, ast.Lambda):
-                self._bind_names([f"{last_name(each)}()" for each in node.targets], value)
+            self._bind(node.targets, self._value(node.value))
         for node in outline.of(ast.AnnAssign, ast.AugAssign, ast.NamedExpr):
             self._bind([node.target], self._value(node.value))
         for node in outline.of(ast.For, ast.AsyncFor, ast.comprehension):
@@ -306,7 +303,7 @@ class _Home:
     @property
     def is_method(self) -> bool:
         """Whether it takes the object, or the class, that it is called on."""
-        return bool(self.owner) and self.parameters[:1] in {(f"{self.owner}()",), (self.owner,)}
+        return self.parameters[:1] in {(f"{self.owner}()",), (self.owner,)}
 
 
 class _Places:

@@ -38,6 +38,9 @@ def may_run(code: str) -> bool:
         f"{LOAD}\nfast = torch.compile(net)\nfast(x)",
         f"{LOAD}\nboth = torch.nn.Sequential(net, head)\nboth(x)",
         f"import copy\n{LOAD}\nother = copy.deepcopy(net)\nother(x)",
+        f"from copy import copy\n{LOAD}\nother = copy(net)\nother(x)",
+        f"{LOAD}\nupdate(averages)\napply(averages)\nnet(x)",
+        f"{LOAD}\nwhole.encoder, whole.head = net, head\nwhole(x)",
         f"{LOAD}\nnets = [net]\nnets[0](x)",
         f"{LOAD}\nnets = {{'a': net}}\nfor name, each in nets.items():\n    each(x)",
         f"{LOAD}\nnets = []\nnets.append(net)\nfor each in nets:\n    each(x)",
@@ -48,7 +51,9 @@ def may_run(code: str) -> bool:
         f"{LOAD}\nmake = lambda: net\nmake()(x)",
         f"{LOAD}\n(one, other), number = (net, None), 1\none(x)",
         f"{LOAD}\nfor x, each in zip(batches, [net]):\n    each(x)",
+        f"{LOAD}\npairs = [[net], [x]]\nfor each, x in zip(*pairs):\n    each(x)",
         f"{LOAD}\nfor number, each in enumerate([net]):\n    each(x)",
+        f"{LOAD}\nfor number, each in enumerate([net], 1):\n    each(x)",
         f"{LOAD}\nprint([each(x) for each in (net,)])",
         f"{LOAD}\nwith torch.no_grad(), net as held:\n    held(x)",
         f"{LOAD}\nrun = net.forward\nrun(x)",
@@ -93,6 +98,13 @@ def may_run(code: str) -> bool:
                 self.load_state_dict(torch.load(path))
             def forward(self, x):
                 return self.layer(x)
+        """,
+        """
+        class Net(torch.nn.Module):
+            def read(self):
+                self.load_state_dict(torch.load(path))
+                layer = self.layer
+                layer(x)
         """,
         """
         class Net(Base):
@@ -158,6 +170,30 @@ def may_run(code: str) -> bool:
                 return self.model(x)
         net.load_state_dict(torch.load(path))
         Job(net).run(x)
+        """,
+        """
+        class Job:
+            def run(self, model):
+                model(x)
+        net.load_state_dict(torch.load(path))
+        job = Job()
+        job.run(net)
+        """,
+        """
+        class Job:
+            def run(self, model):
+                model(x)
+        net.load_state_dict(torch.load(path))
+        Job.run(job, net)
+        """,
+        """
+        class Job:
+            def start(self):
+                net.load_state_dict(torch.load(path))
+                self.run(net)
+            @staticmethod
+            def run(model):
+                model(x)
         """,
         """
         class Base:
@@ -231,6 +267,12 @@ def test_a_run_of_what_is_loaded_is_seen(code: str) -> None:
         f"{LOAD}\nnet.eval()\ntorch.save(net.state_dict(), path)",
         f"{LOAD}\nother(x)",
         f"{LOAD}\nsave(net)",
+        f"{LOAD}\nprint(list(map(str, rows)))",
+        f"{LOAD}\nnet.eval()\nprint(net.eval)",
+        f"{LOAD}\ndef test(part):\n    part(x)\nnet.write(test)",
+        "from zoo import net as other\nother.load_state_dict(torch.load(path))\nother(x)",
+        "make, other = build, build\nnet = make()\nnet.load_state_dict(torch.load(path))\nother()(x)",
+        "def read(self):\n    self.load_state_dict(torch.load(path))\ndef run(self, x):\n    self(x)",
         f"{LOAD}\nnet.resize(x)",
         f"{LOAD}\nother = convert(net)\nother(x)",
         f"def read(net):\n    {LOAD}\ndef test(net):\n    net(x)\ntest(build())",
@@ -244,6 +286,41 @@ def test_a_run_of_what_is_loaded_is_seen(code: str) -> None:
         "net.load_state_dict(other.state_dict())\nnet(x)",
         "net.load_state_dict({'weight': w})\nnet(x)",
         """
+        import zoo
+        class Job:
+            def read(self):
+                self.net.load_state_dict(torch.load(path))
+        zoo.net(x)
+        """,
+        """
+        class Job:
+            def read(self):
+                self.made = build()
+                self.made.load_state_dict(torch.load(path))
+            def net(self):
+                return self.made
+            def run(self, x):
+                make = self.net
+                make(x)
+        """,
+        """
+        class Coder(torch.nn.Module):
+            pass
+        class Head(torch.nn.Module):
+            pass
+        coder = Coder()
+        coder.load_state_dict(torch.load(path))
+        head = Head()
+        head(x)
+        """,
+        """
+        class Job:
+            def run(self, model):
+                model(x)
+        net.load_state_dict(torch.load(path))
+        Job(net)
+        """,
+        """
         class Job:
             def __init__(self):
                 self.run = build()
@@ -254,6 +331,16 @@ def test_a_run_of_what_is_loaded_is_seen(code: str) -> None:
         """,
         """
         class Job:
+            def __init__(self):
+                self.net = build()
+                self.net.load_state_dict(torch.load(path))
+        job = Job()
+        job(x)
+        """,
+        """
+        class Base(BaseHandler, object):
+            pass
+        class Job(Base):
             def __init__(self):
                 self.net = build()
                 self.net.load_state_dict(torch.load(path))
