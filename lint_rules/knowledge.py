@@ -166,6 +166,9 @@ ONLY_TENSORS = frozenset(
         "view_as",
     }
 )
+#: What libraries promise to be tensors under these names.
+TENSOR_KEYS = frozenset({"input_ids", "attention_mask", "token_type_ids", "pixel_values"})
+PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 #: Methods that besides tensors only arrays and frames have, which cannot be moved to a device.
 COMPUTES = frozenset(
     {

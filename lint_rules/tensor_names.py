@@ -1,0 +1,305 @@
+"""Which names of a function hold a tensor for certain: by what they are bound to last, or by what is done with them.
+
+Names that say so are believed in one place only: in what a loop over a loader unpacks, which nothing else tells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from lint_rules.evidence import own
+from lint_rules.knowledge import ONLY_TENSORS, PARAMETERS, TENSOR_KEYS
+from lint_rules.tensors import Tensors
+from lint_rules.tree import argument, dotted, keyword, method_of, text_of, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lint_rules.names import Names, Scope
+
+_TYPES = re.compile(r"torch\.(\w*Tensor)$|(torchtyping|jaxtyping)\.\w+$")
+_LOADER = "torch.utils.data.DataLoader"
+#: What a loop over batches calls the tensors that it unpacks, and what it loops over.
+_UNPACKED = re.compile(r"(x|y|X|Y|img|image|input|label|target)s?$")
+_BATCHES = re.compile(r"loader|dataloader|batches|data_iter|train_iter|test_iter", re.IGNORECASE)
+#: What a batch that is a dict calls the tensors in it; an encoding or a graph in it would be moved in place.
+_ENTRIES = re.compile(r"(\w+_)?(img|image|pixel_value|label|target|mask|video|audio|depth)s?$|[xy]$")
+#: What gives the weights of a module; the last of each those of its state.
+_WEIGHTS = frozenset({"parameters", "buffers", "values"})
+_NAMED_WEIGHTS = frozenset({"named_parameters", "named_buffers", "items"})
+
+
+class TensorAttributes:
+    """What the classes of a file assign to attributes of `self`, and what they register as buffers."""
+
+    def __init__(self, tree: cst.Module, names: Names) -> None:
+        self._names = names
+        self._values: defaultdict[str, list[tuple[cst.BaseExpression, Scope]]] = defaultdict(list)
+        self._registered: set[str] = set()
+        for function in walk(tree):
+            for node in walk(function.body) if isinstance(function, cst.FunctionDef) else ():
+                if isinstance(node, cst.Assign):
+                    for target in node.targets:
+                        name = dotted(target.target) or ""
+                        if name.startswith("self."):
+                            self._values[name].append((node.value, names.scope(function)))
+                elif isinstance(node, cst.Call) and dotted(node.func) == "self.register_buffer" and node.args:
+                    self._registered.add(f"self.{text_of(node.args[0].value)}")
+
+    def is_tensor(self, name: str) -> bool:
+        """Tell whether an attribute is given nothing but tensors, or moved ones of its own."""
+        return name in self._registered or self._are_tensors(name, self._values.get(name, []))
+
+    def is_global_tensor(self, name: str, scope: Scope) -> bool:
+        """Tell whether a function reads a name to which the module binds nothing but tensors."""
+        owner = scope.owner(name)
+        if owner is None or owner is not scope.module:
+            return False
+        values = owner.bindings.get(name, [])
+        given = [(value, owner) for value in values if isinstance(value, cst.BaseExpression)]
+        return len(given) == len(values) and self._are_tensors(name, given)
+
+    def _are_tensors(self, name: str, values: list[tuple[cst.BaseExpression, Scope]]) -> bool:
+        """Tell whether all that a name is given are tensors, and one of them not only if the name is one already."""
+        return any(self._gives(*value) for value in values) and all(self._gives(*value, name) for value in values)
+
+    def _gives(self, value: cst.BaseExpression, scope: Scope, itself: str = "") -> bool:
+        if isinstance(value, cst.Call) and self._names.resolve(value.func, scope) in PARAMETERS:
+            return True
+        return Tensors(self._names, scope, lambda name: name == itself, moved=True).gives(value)
+
+
+class TensorNames:
+    """The tensors among the names of one function, or of a file's code outside of its functions.
+
+    Attributes:
+        scope: The scope of the names.
+        nodes: The syntax of the code, in its order.
+    """
+
+    def __init__(self, body: cst.FunctionDef | cst.Module, names: Names, attributes: TensorAttributes) -> None:
+        self.scope = names.scope(body)
+        self.nodes = list(own(body.body if isinstance(body, cst.FunctionDef) else body))
+        self._names = names
+        self._attributes = attributes
+        self._order = {node: number for number, node in enumerate(self.nodes)}
+        self._parameters = body.params if isinstance(body, cst.FunctionDef) else None
+        self._bound: dict[str, list[tuple[int, cst.BaseExpression | bool | None]]] = {}
+        self._judged: dict[tuple[str, int], bool] = {}
+
+    def is_tensor(self, node: cst.BaseExpression, statement: cst.CSTNode) -> bool:
+        """Tell whether an expression is a tensor for certain where it stands in a statement of the code."""
+        if isinstance(node, cst.Name):
+            return self._is_name_of_tensor(node.value, self._order[statement]) or self._is_checked(node, statement)
+        if isinstance(node, cst.Call):
+            return self._is_chained(node)
+        if isinstance(node, cst.Subscript):
+            key = _key(node)
+            if key and self._is_loaded(node.value):
+                return True
+            return key in TENSOR_KEYS or (_ENTRIES.match(key) is not None and self._is_of_batch(node.value))
+        if isinstance(node, cst.Attribute):
+            if node.attr.value == "timesteps":
+                return self._sets_timesteps(dotted(node.value))
+            if node.attr.value in {"data", "grad"} and isinstance(node.value, cst.Name):
+                return self.is_tensor(node.value, statement)
+            return node.attr.value in TENSOR_KEYS or self._attributes.is_tensor(dotted(node) or "")
+        return False
+
+    def are_weights(self, name: str) -> bool:
+        """Tell whether a loop over weights binds a name, so that binding it again changes no weight."""
+        return any(isinstance(node, cst.For) and _is_weight(node, name) for node in self.nodes)
+
+    def _is_chained(self, call: cst.Call) -> bool:
+        """Tell whether a method that only tensors have was called on a name of the code: `loss.detach().cpu()`."""
+        if not isinstance(call.func, cst.Attribute) or call.func.attr.value not in ONLY_TENSORS:
+            return False
+        return dotted(call.func.value) is not None and self._names.resolve(call.func, self.scope) is None
+
+    def _is_loaded(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a name is given to `load_state_dict`, so that it holds tensors under the names of weights."""
+        loads = (node for node in self.nodes if isinstance(node, cst.Call) and method_of(node) == "load_state_dict")
+        states = (argument(node, 0, "state_dict") for node in loads)
+        return isinstance(value, cst.Name) and any(
+            isinstance(state, cst.Name) and state.value == value.value for state in states
+        )
+
+    def _is_checked(self, name: cst.Name, statement: cst.CSTNode) -> bool:
+        """Tell whether a statement stands where `isinstance(name, torch.Tensor)` holds."""
+        return any(
+            isinstance(node, cst.If)
+            and self._asks(node.test, name.value)
+            and any(each is statement for each in walk(node.body))
+            for node in self.nodes
+        )
+
+    def _asks(self, test: cst.BaseExpression, name: str) -> bool:
+        if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
+            return self._asks(test.left, name) or self._asks(test.right, name)
+        if not isinstance(test, cst.Call) or not test.args or not _binds(test.args[0].value, name):
+            return False
+        asked = self._names.resolve(test.func, self.scope)
+        if asked == "builtins.isinstance" and len(test.args) == 2:  # noqa: PLR2004 -- what isinstance takes
+            return self._is_type(test.args[1].value)
+        return asked == "torch.is_tensor"
+
+    def _sets_timesteps(self, scheduler: str | None) -> bool:
+        called = {dotted(node.func) for node in self.nodes if isinstance(node, cst.Call)}
+        return scheduler is not None and f"{scheduler}.set_timesteps" in called
+
+    # What a name is bound to
+
+    def _is_name_of_tensor(self, name: str, place: int) -> bool:
+        """Judge a name by what it was bound to last, or else by what is done with it."""
+        if name not in self._bound:
+            self._bound[name] = sorted(self._bindings(name), key=lambda binding: binding[0])
+        bindings = [(order, shows) for order, shows in self._bound[name] if order < place]
+        if not bindings:
+            return self._parameters is not None and self._attributes.is_global_tensor(name, self.scope)
+        order, shows = bindings[-1]
+        if (name, order) not in self._judged:
+            self._judged[name, order] = False  # what a name is bound to through itself shows nothing
+            proven = self._shows(shows, order) if isinstance(shows, cst.BaseExpression) else shows
+            unsure = proven is None and len(bindings) == 1
+            self._judged[name, order] = self._is_used_as_tensor(name) if unsure else bool(proven)
+        return self._judged[name, order]
+
+    def _bindings(self, name: str) -> Iterator[tuple[int, cst.BaseExpression | bool | None]]:
+        """Yield where a name is bound, to what, or whether that shows a tensor; None where it shows nothing."""
+        params = self._parameters
+        for param in (*params.posonly_params, *params.params, *params.kwonly_params) if params else ():
+            if param.name.value == name:
+                yield -1, (param.annotation is not None and self._is_type(param.annotation.annotation)) or None
+        for order, node in enumerate(self.nodes):
+            if isinstance(node, cst.Assign):
+                for target in node.targets:
+                    if isinstance(target.target, cst.Name) and target.target.value == name:
+                        yield order, node.value
+                    elif _binds(target.target, name):
+                        of_batch = self._is_of_batch(node.value) or self._is_next_batch(node.value)
+                        yield order, (of_batch and _are_batched(target.target)) or None
+            elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
+                yield order, self._is_type(node.annotation.annotation) or None
+            elif isinstance(node, cst.For) and _binds(node.target, name):
+                yield order, self._is_unpacked(node, name) or _is_weight(node, name) or None
+            elif isinstance(node, cst.AsName) and _binds(node.name, name):
+                yield order, False
+
+    def _shows(self, value: cst.BaseExpression, place: int) -> bool | None:
+        """Tell whether a value is a tensor; None where it does not show."""
+
+        def known(name: str) -> bool:
+            return self._attributes.is_tensor(name) if "." in name else self._is_name_of_tensor(name, place)
+
+        if Tensors(self._names, self.scope, known, moved=True).gives(value) or _key(value) in TENSOR_KEYS:
+            return True
+        if isinstance(value, cst.Call) and self._names.resolve(value.func, self.scope) in PARAMETERS:
+            return True
+        return False if isinstance(value, (cst.Name, cst.Attribute)) else None
+
+    def _is_used_as_tensor(self, name: str) -> bool:
+        """Tell whether something is done with a name that only tensors allow."""
+        return any(
+            isinstance(node, cst.Call)
+            and isinstance(node.func, cst.Attribute)
+            and node.func.attr.value in ONLY_TENSORS
+            and _binds(node.func.value, name)
+            for node in self.nodes
+        )
+
+    def _is_type(self, annotation: cst.BaseExpression) -> bool:
+        types = self._names.admitted(annotation, self.scope)
+        return bool(types) and all(_TYPES.match(self._names.resolve(each, self.scope) or "") for each in types)
+
+    # What a loader gives
+
+    def _is_of_batch(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a name is what a loop over a loader gives."""
+        batches = (_batch(node) for node in self.nodes if isinstance(node, cst.For))
+        return isinstance(value, cst.Name) and any(
+            isinstance(batch, cst.Name) and batch.value == value.value and _BATCHES.search(dotted(source) or "")
+            for source, batch in batches
+        )
+
+    def _is_next_batch(self, value: cst.BaseExpression) -> bool:
+        """Tell whether an expression takes one batch from a loader: `next(iter(loader))`."""
+        for function in ("builtins.next", "builtins.iter"):
+            if (
+                not isinstance(value, cst.Call)
+                or self._names.resolve(value.func, self.scope) != function
+                or not value.args
+            ):
+                return False
+            value = value.args[0].value
+        return self._is_loader(value) or _BATCHES.search(dotted(value) or "") is not None
+
+    def _is_unpacked(self, loop: cst.For, name: str) -> bool:
+        """Tell whether a loop unpacks what torch's loader collates, or images and labels of some loader."""
+        source, batch = _batch(loop)
+        if not isinstance(batch, (cst.Tuple, cst.List)) or not _binds(batch, name):
+            return False
+        bound: list[str | cst.BaseExpression | None] = [None]
+        if isinstance(source, cst.Name) and (owner := self.scope.owner(source.value)) is not None:
+            bound = owner.bindings.get(source.value, [])
+        made = source if isinstance(source, cst.Call) else bound[0] if len(bound) == 1 else None
+        if isinstance(made, cst.Call):
+            return self._is_loader(made)
+        return bound == [None] and _are_batched(batch) and _BATCHES.search(dotted(source) or "") is not None
+
+    def _is_loader(self, made: cst.BaseExpression) -> bool:
+        """Tell whether an expression makes a loader which collates samples in its own way; graphs have another."""
+        return (
+            isinstance(made, cst.Call)
+            and self._names.resolve(made.func, self.scope) == _LOADER
+            and keyword(made, "collate_fn") is None
+            and not any(arg.star for arg in made.args)
+        )
+
+
+def _key(node: cst.BaseExpression) -> str:
+    """Give the name under which an attribute, or an entry of a dict, is read."""
+    if isinstance(node, cst.Attribute):
+        return node.attr.value
+    index = node.slice[0].slice if isinstance(node, cst.Subscript) else None
+    return (text_of(index.value) or "") if isinstance(index, cst.Index) else ""
+
+
+def _batch(loop: cst.For) -> tuple[cst.BaseExpression, cst.BaseExpression]:
+    """Give what a loop goes over, seen through `enumerate` and `tqdm`, and what it calls one of these things."""
+    source: cst.BaseExpression = loop.iter
+    target: cst.BaseExpression = loop.target
+    while isinstance(source, cst.Call) and source.args and dotted(source.func) in {"enumerate", "tqdm"}:
+        if dotted(source.func) == "enumerate" and isinstance(target, cst.Tuple):
+            target = target.elements[-1].value
+        source = source.args[0].value
+    return source, target
+
+
+def _are_batched(target: cst.BaseExpression) -> bool:
+    """Tell whether several names are called as what a loader collates is called."""
+    elements = [each.value for each in target.elements] if isinstance(target, cst.Tuple) else []
+    names = [each.value for each in elements if isinstance(each, cst.Name)]
+    return len(names) > 1 and all(map(_UNPACKED.match, names))
+
+
+def _is_weight(loop: cst.For, name: str) -> bool:
+    """Tell whether a loop over the parameters or buffers of a module gives one of them this name."""
+    method = method_of(loop.iter) if isinstance(loop.iter, cst.Call) else None
+    if method in {"items", "values"} and isinstance(loop.iter, cst.Call) and isinstance(loop.iter.func, cst.Attribute):
+        owner = loop.iter.func.value
+        if not isinstance(owner, cst.Call) or method_of(owner) != "state_dict":
+            return False
+    if method in _NAMED_WEIGHTS and isinstance(loop.target, cst.Tuple):
+        return _binds(loop.target.elements[-1].value, name)
+    return method in _WEIGHTS and _binds(loop.target, name)
+
+
+def _binds(target: cst.CSTNode, name: str) -> bool:
+    """Tell whether a target is, or has among its parts, a name."""
+    if isinstance(target, (cst.Tuple, cst.List)):
+        return any(_binds(element.value, name) for element in target.elements)
+    return isinstance(target, cst.Name) and target.value == name
