@@ -260,3 +260,13 @@ SERVERS = re.compile(r"(Handler|Predictor)$")
 PLAIN_BASES = frozenset(
     {"builtins.object", "abc.ABC", "typing.Generic", "typing.Protocol", "builtins.Exception", "enum.Enum"}
 )
+#: What makes a container that registers nothing of what it holds, and the methods that put something into one.
+PLAIN_CONTAINERS = frozenset({"list", "dict", "tuple", "OrderedDict"})
+ADDERS = frozenset({"append", "insert", "extend", "update", "add"})
+#: Calls that register what they are given, and the attributes in which a module keeps what is registered.
+REGISTERING = frozenset({"add_module", "register_module", "register_parameter", "setattr", "__setattr__"})
+REGISTRIES = frozenset({"_modules", "__dict__"})
+#: Methods by which a module says itself what its parts are.
+TELLS_PARTS = frozenset(
+    {"parameters", "named_parameters", "state_dict", "named_children", "_apply", "children", "modules"}
+)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lint_rules.knowledge import COPIERS
+from lint_rules.knowledge import ADDERS, PARAMETERS, PLAIN_CONTAINERS, REGISTERING, REGISTRIES, TELLS_PARTS
 from lint_rules.outline import is_dotted, last_name, nodes
 from lint_rules.prefilter import is_followed, may_be_notebook, places
 from lint_rules.rule import Example, Finding, Fix, Rule
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
 
     import libcst as cst
 
+    from lint_rules.containers import Container
     from lint_rules.engine import Context
-    from lint_rules.evidence import Modules
-    from lint_rules.names import Names, Scope
+    from lint_rules.names import Scope
     from lint_rules.outline import Outline
 
 _LAYER = rb"(?:\w+\.)*[A-Z]\w*"
@@ -48,24 +47,6 @@ _REGISTRY = re.compile(rb"(?:List|Dict|Sequential)\(\s*\*?$")
 _LONGEST_REGISTRY = 80  # bytes
 _IMPORTED = re.compile(rb"from torch(?:\.nn|_geometric\.nn|vision\.ops)(?:\.\w+)* import (\([^)]*|[^\n]*)")
 _STATELESS = re.compile(rb"(?:Pool|Loss|LU|Tanh|Sigmoid|Softmax)\w*$")
-_ADDERS = {"append": 0, "insert": 1, "extend": 0, "update": 0, "add": 0}
-_HARMLESS = frozenset(
-    f"builtins.{name}"
-    for name in ("len", "enumerate", "zip", "reversed", "range", "iter", "print", "next", "isinstance")
-)
-_REGISTERING = frozenset({"add_module", "register_module", "register_parameter", "setattr", "__setattr__"})
-#: Where a module keeps its parts.
-_HIDDEN = frozenset({"_modules", "__dict__"})
-#: What may register the layers of another object.
-_OUTSIDE = re.compile(
-    r"regist|add_module|setattr|^(ModuleList|ModuleDict|Sequential|ParameterList)$|parameters$|add_param_group"
-)
-#: What has no layers of its own to register: the module itself, and settings.
-_NO_LAYERS = re.compile(r"self$|cfg$|conf(ig)?$|\w+_(cfg|config)$|args$|opts?$|hparams$|params$")
-_CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList", "ParameterDict"})
-_REPLACED = frozenset(
-    {"parameters", "named_parameters", "state_dict", "named_children", "_apply", "children", "modules"}
-)
 
 
 def _has_base(data: bytes) -> bool:
@@ -139,15 +120,10 @@ def _is_kept(name: bytes, data: bytes) -> bool:
     )
 
 
-_PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
-#: What makes a plain container.
-_PLAIN = frozenset({"list", "dict", "tuple", "OrderedDict"})
-
-
 def _may_hide(definition: ast.ClassDef, outline: Outline, weights: frozenset[ast.AST]) -> bool:
     """Tell whether an attribute of a class may be given nothing but plain containers, and layers into one of them."""
     methods = [each for each in definition.body if isinstance(each, ast.FunctionDef)]
-    if any(method.name in _REPLACED or any(map(_registers, nodes(method))) for method in methods):
+    if any(method.name in TELLS_PARTS or any(map(_registers, nodes(method))) for method in methods):
         return False
     given: dict[str, list[tuple[ast.expr, _Filled]]] = defaultdict(list)
     filled: set[str] = set()
@@ -167,8 +143,8 @@ def _may_hide(definition: ast.ClassDef, outline: Outline, weights: frozenset[ast
 def _registers(node: ast.AST) -> bool:
     """Tell whether modules are registered under names that the program makes up."""
     if isinstance(node, ast.Attribute):
-        return node.attr in _HIDDEN
-    return isinstance(node, ast.Call) and last_name(node.func) in _REGISTERING and is_dotted(node.func)
+        return node.attr in REGISTRIES
+    return isinstance(node, ast.Call) and last_name(node.func) in REGISTERING and is_dotted(node.func)
 
 
 class _Filled:
@@ -193,7 +169,7 @@ class _Filled:
         puts += [
             (node.func.value, node.args[-1])
             for node in every
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ADDERS
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ADDERS
             if node.args
         ]
         self.filled = {_own_name(place) for place, value in puts if self._has_layer(value)}
@@ -227,7 +203,7 @@ def _may_be_container(value: ast.expr) -> bool:
     if isinstance(value, ast.IfExp):
         return _may_be_container(value.body) and _may_be_container(value.orelse)
     if isinstance(value, ast.Call):
-        return last_name(value.func) in _PLAIN
+        return last_name(value.func) in PLAIN_CONTAINERS
     return isinstance(value, (ast.List, ast.Tuple, ast.Dict, ast.ListComp, ast.DictComp))
 
 
@@ -242,375 +218,28 @@ def _is_own_call(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and _own_name(node.func).startswith("self.")
 
 
-def _touched_from_outside(tree: cst.Module) -> Iterator[str]:
-    """Name the attributes of other objects that functions read which register something: those layers perhaps."""
-    import libcst as cst
-
-    from lint_rules.evidence import own
-    from lint_rules.tree import walk
-
-    for function in walk(tree):
-        if isinstance(function, cst.FunctionDef):
-            read: set[str] = set()
-            registers = False
-            for node in own(function.body):
-                if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name):
-                    if not _NO_LAYERS.match(node.value.value):
-                        read.add(node.attr.value)
-                elif isinstance(node, cst.Call):
-                    registers = registers or _OUTSIDE.search(_last_name(node.func)) is not None
-            if registers:
-                yield from read
-
-
-def _last_name(node: cst.BaseExpression) -> str:
-    import libcst as cst
-
-    return node.attr.value if isinstance(node, cst.Attribute) else node.value if isinstance(node, cst.Name) else ""
-
-
-@dataclass(slots=True)
-class _Container:
-    """What a class keeps in one attribute, or a method in one local name.
-
-    Attributes:
-        name: The attribute without `self.`, or the local name.
-        scope: The scope of the method that makes it.
-        values: Every expression that is assigned to it.
-        places: Where layers are put into it.
-        plain: Whether it holds nothing but plain containers.
-        given: Whether someone else is given it, who may register what it holds.
-        text_keys: Whether every key that it is given is a string.
-    """
-
-    name: str
-    scope: Scope
-    values: list[cst.BaseExpression] = field(default_factory=list)
-    places: list[cst.CSTNode] = field(default_factory=list)
-    plain: bool = True
-    given: bool = False
-    text_keys: bool = True
-
-
-class _Class:
-    """One module class: its containers, what is put into them, and what else becomes of them."""
-
-    def __init__(self, definition: cst.ClassDef, modules: Modules, context: Context) -> None:
-        import libcst as cst
-
-        self._modules = modules
-        self._names = context.names
-        self._attributes: dict[str, _Container] = {}
-        self._methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
-        self._registers = any(method.name.value in _REPLACED for method in self._methods)
-
-    def hidden(self) -> Iterator[_Container]:
-        """Yield the attributes that keep layers out of the module's sight."""
-        for method in self._methods:
-            self._registers = self._registers or self._registers_itself(method)
-        if self._registers:
-            return
-        helpers = {method.name.value: method for method in self._methods}
-        for method in self._methods:
-            _Method(method, self._modules, self._names, self._attributes, helpers).read()
-        made = (each for each in self._attributes.values() if each.values)
-        yield from (each for each in made if each.plain and not each.given and each.places)
-
-    @staticmethod
-    def _registers_itself(method: cst.FunctionDef) -> bool:
-        """Tell whether a method registers modules under names that it makes up."""
-        import libcst as cst
-
-        from lint_rules.tree import dotted, walk
-
-        for node in walk(method.body):
-            if isinstance(node, cst.Call):
-                name = (dotted(node.func) or "").rpartition(".")[2]
-                if name in _REGISTERING:
-                    return True
-            elif isinstance(node, cst.Attribute) and node.attr.value in _HIDDEN:
-                return True
-        return False
-
-
-class _Method:
-    """One method of a module class, read statement by statement."""
-
-    def __init__(
-        self,
-        method: cst.FunctionDef,
-        modules: Modules,
-        names: Names,
-        attributes: dict[str, _Container],
-        helpers: dict[str, cst.FunctionDef],
-    ) -> None:
-        self._helpers = helpers
-        self._method = method
-        self._modules = modules
-        self._scope = names.scope(method)
-        self._names = names
-        self._attributes = attributes
-        self._locals: dict[str, _Container] = {}
-        self._registered: set[str] = set()
-
-    def read(self) -> None:
-        """Note what the method puts where."""
-        import libcst as cst
-
-        from lint_rules.evidence import own
-
-        nodes = list(own(self._method.body))
-        self._hand_on(nodes)
-        for node in nodes:
-            if isinstance(node, cst.Assign):
-                for target in node.targets:
-                    if isinstance(node.value, cst.Name) and self._attribute(target.target) is not None:
-                        self._registered.add(node.value.value)
-        for node in nodes:
-            if isinstance(node, cst.Assign):
-                if any(self._takes_apart(target.target) for target in node.targets):
-                    continue
-                for target in node.targets:
-                    self._assigned(target.target, node.value, node)
-            elif isinstance(node, cst.AnnAssign) and node.value is not None:
-                self._assigned(node.target, node.value, node)
-            elif isinstance(node, cst.AugAssign):
-                self._added(node.target, node.value, node)
-            elif isinstance(node, cst.Call):
-                self._called(node)
-
-    def _hand_on(self, nodes: list[cst.CSTNode]) -> None:
-        """Note the containers whose elements a loop puts into another one, which may register them."""
-        import libcst as cst
-
-        from lint_rules.tree import method_of, walk
-
-        for loop in nodes:
-            if not isinstance(loop, cst.For):
-                continue
-            elements = {node.value for node in walk(loop.target) if isinstance(node, cst.Name)}
-            calls = (node for node in walk(loop.body) if isinstance(node, cst.Call) and method_of(node) in _ADDERS)
-            put = {_last_name(call.args[-1].value) for call in calls if call.args}
-            for node in walk(loop.iter) if put & elements else ():
-                if isinstance(node, cst.Name):
-                    self._locals.setdefault(node.value, _Container(node.value, self._scope)).given = True
-
-    def _takes_apart(self, target: cst.BaseExpression) -> bool:
-        """Tell whether an assignment makes each element an attribute of its own, and so registers it."""
-        import libcst as cst
-
-        return isinstance(target, (cst.Tuple, cst.List)) and all(
-            self._attribute(element.value) is not None for element in target.elements
-        )
-
-    def _attribute(self, node: cst.BaseExpression) -> str | None:
-        import libcst as cst
-
-        is_own = isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value == "self"
-        return cst.ensure_type(node, cst.Attribute).attr.value if is_own else None
-
-    def _container(self, node: cst.BaseExpression) -> _Container | None:
-        import libcst as cst
-
-        attribute = self._attribute(node)
-        if attribute is not None:
-            return self._attributes.setdefault(attribute, _Container(attribute, self._scope))
-        if isinstance(node, cst.Name):
-            return self._locals.setdefault(node.value, _Container(node.value, self._scope))
-        return None
-
-    def _assigned(self, target: cst.BaseExpression, value: cst.BaseExpression, statement: cst.CSTNode) -> None:
-        import libcst as cst
-
-        from lint_rules.tree import text_of
-
-        if isinstance(target, cst.Subscript):
-            container = self._container(target.value)
-            if container is not None and self._makes(value):
-                index = target.slice[0].slice
-                container.text_keys &= isinstance(index, cst.Index) and text_of(index.value) is not None
-                container.places.append(statement)
-            return
-        container = self._container(target)
-        if container is None:
-            return
-        container.values.append(value)
-        local = self._locals.get(value.value) if isinstance(value, cst.Name) else None
-        if local is not None and local.values and all(map(_is_plain, local.values)):
-            container.plain &= local.plain
-            container.given |= local.given
-            container.text_keys &= local.text_keys
-            if local.places:
-                container.places.append(statement)
-        elif self._is_made_by_method(value):
-            container.places.append(statement)
-        elif not _is_plain(value):
-            container.plain = False
-        elif any(map(self._makes, _elements(value))):
-            container.places.append(statement)
-
-    def _is_made_by_method(self, value: cst.BaseExpression) -> bool:
-        """Tell whether a method of the class makes a plain list of layers, and gives it back."""
-        import libcst as cst
-
-        from lint_rules.evidence import returned
-
-        if not isinstance(value, cst.Call) or not isinstance(value.func, cst.Attribute):
-            return False
-        name = self._attribute(value.func)
-        method = self._helpers.get(name or "")
-        if method is None or method is self._method:
-            return False
-        given = list(returned(method))
-        names = {each.value for each in given if isinstance(each, cst.Name)}
-        if len(given) != 1 or not names:
-            return False
-        helper = _Method(method, self._modules, self._names, {}, {})
-        helper.read()
-        made = helper.local(names.pop())
-        return made is not None and made.plain and not made.given and bool(made.places)
-
-    def local(self, name: str) -> _Container | None:
-        """Give what the method keeps under a local name, if that is a plain container."""
-        found = self._locals.get(name)
-        return found if found is not None and found.values and all(map(_is_plain, found.values)) else None
-
-    def _added(self, target: cst.BaseExpression, value: cst.BaseExpression, statement: cst.CSTNode) -> None:
-        container = self._container(target)
-        if container is not None and any(map(self._makes, _elements(value))):
-            container.places.append(statement)
-
-    def _called(self, call: cst.Call) -> None:
-        import libcst as cst
-
-        from lint_rules.tree import dotted, method_of, walk
-
-        if isinstance(call.func, cst.Attribute) and method_of(call) in _ADDERS and call.args:
-            value = call.args[-1].value
-            container = self._container(call.func.value)
-            if container is not None and any(map(self._makes, (value, *_elements(value)))):
-                container.places.append(call)
-            return
-        if self._names.resolve(call.func, self._scope) in _HARMLESS:
-            return
-        deep = (dotted(call.func) or "").rpartition(".")[2] in _CONTAINERS
-        for arg in call.args:
-            for node in walk(arg.value) if deep else (arg.value,):
-                container = self._container(node) if isinstance(node, (cst.Name, cst.Attribute)) else None
-                if container is not None:
-                    container.given = True
-
-    def _makes(self, node: cst.BaseExpression) -> bool:
-        """Tell whether an expression is a layer that holds something and that nobody has registered."""
-        import libcst as cst
-
-        if isinstance(node, cst.Name):
-            local = self._locals.get(node.value)
-            if local is None or node.value in self._registered or local.given:
-                return False
-            return bool(local.values) and all(self._is_layer(value) for value in local.values)
-        if isinstance(node, cst.Call) and node.args and self._names.resolve(node.func, self._scope) in COPIERS:
-            copied = node.args[0].value
-            made = self._locals.get(copied.value) if isinstance(copied, cst.Name) else None
-            return all(map(self._is_layer, made.values)) if made and made.values else self._is_layer(copied)
-        return self._is_layer(node)
-
-    def _is_layer(self, value: cst.BaseExpression) -> bool:
-        return _is_parameter(value, self._names, self._scope) or self._modules.makes(value, self._scope, stateful=True)
-
-
-def _is_parameter(node: cst.CSTNode, names: Names, scope: Scope) -> bool:
-    import libcst as cst
-
-    return isinstance(node, cst.Call) and names.resolve(node.func, scope) in _PARAMETERS
-
-
-def _is_plain(node: cst.BaseExpression) -> bool:
-    """Tell whether an expression is a plain container, or None, which a container may replace."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    if isinstance(node, cst.Call):
-        return (dotted(node.func) or "").removeprefix("collections.") in _PLAIN and all(
-            arg.keyword is not None
-            or isinstance(arg.value, (cst.GeneratorExp, cst.List, cst.Tuple, cst.Dict, cst.ListComp))
-            for arg in node.args
-        )
-    if isinstance(node, cst.Name):
-        return node.value == "None"
-    if isinstance(node, cst.BinaryOperation):
-        sides = (_is_plain(node.left), _is_plain(node.right))
-        return all(sides) if isinstance(node.operator, cst.Add) else any(sides)
-    if isinstance(node, cst.IfExp):
-        return _is_plain(node.body) and _is_plain(node.orelse)
-    return isinstance(node, (cst.List, cst.Tuple, cst.Dict, cst.ListComp, cst.DictComp))
-
-
-def _elements(node: cst.BaseExpression) -> list[cst.BaseExpression]:
-    """Give what a written container holds, containers inside taken apart."""
-    import libcst as cst
-
-    if isinstance(node, cst.Call):
-        parts = [arg.value for arg in node.args] if _is_plain(node) else []
-        return [each for part in parts for each in (_elements(part) or [part])]
-    if isinstance(node, cst.BinaryOperation):
-        return [*_elements(node.left), *_elements(node.right)]
-    if isinstance(node, cst.IfExp):
-        return [*_elements(node.body), *_elements(node.orelse)]
-    if isinstance(node, (cst.List, cst.Tuple)):
-        held = [element.value for element in node.elements if isinstance(element, cst.Element)]
-    elif isinstance(node, cst.Dict):
-        held = [element.value for element in node.elements if isinstance(element, cst.DictElement)]
-    elif isinstance(node, (cst.ListComp, cst.GeneratorExp)):
-        held = [node.elt]
-    else:
-        held = [node.value] if isinstance(node, cst.DictComp) else []
-    return [each for value in held for each in (value, *(_elements(value) if _is_plain(value) else []))]
-
-
-def _fix(attribute: _Container, definition: cst.ClassDef, context: Context) -> Fix | None:
+def _fix(attribute: Container, definition: cst.ClassDef, context: Context) -> Fix | None:
     """Put the container that registers around the only value that the attribute is given."""
     import libcst as cst
 
+    from lint_rules.containers import is_dict, is_nested, is_parameter
     from lint_rules.evidence import precedes_init
     from lint_rules.tree import text_of, walk
 
-    if len(attribute.values) != 1 or precedes_init(definition, attribute.values[0]):
-        return None
     value = attribute.values[0]
-    if any(_is_parameter(node, context.names, attribute.scope) for place in attribute.places for node in walk(place)):
+    if len(attribute.values) > 1 or isinstance(value, (cst.Tuple, cst.IfExp, cst.DictComp)):
         return None
-    keyed = isinstance(value, (cst.Dict, cst.DictComp)) or (isinstance(value, cst.Call) and _is_dict(value))
-    if isinstance(value, cst.Dict):
-        keys = [element.key if isinstance(element, cst.DictElement) else None for element in value.elements]
-        attribute.text_keys &= all(key is not None and text_of(key) is not None for key in keys)
-    if (
-        isinstance(value, (cst.Tuple, cst.IfExp))
-        or _is_nested(value)
-        or (keyed and (not attribute.text_keys or isinstance(value, cst.DictComp)))
-    ):
+    if precedes_init(definition, value) or is_nested(value):
+        return None
+    if any(is_parameter(node, context.names, attribute.scope) for place in attribute.places for node in walk(place)):
+        return None
+    written = value.elements if isinstance(value, cst.Dict) else ()
+    has_text_keys = all(isinstance(each, cst.DictElement) and text_of(each.key) for each in written)
+    if is_dict(value) and not (has_text_keys and attribute.text_keys):
         return None
     nn, imports = _nn(context, attribute.scope)
-    before = f"{nn}.ModuleDict(" if keyed else f"{nn}.ModuleList("
+    before = f"{nn}.ModuleDict(" if is_dict(value) else f"{nn}.ModuleList("
     return Fix(context.wrap(value, before, ")"), safe=False, imports=imports)
-
-
-def _is_nested(value: cst.BaseExpression) -> bool:
-    """Tell whether a container is no list or dict of layers but something that holds such."""
-    import libcst as cst
-
-    if isinstance(value, cst.Call):
-        return bool(value.args)
-    return any(
-        isinstance(each, (cst.List, cst.Tuple, cst.Dict, cst.ListComp, cst.DictComp)) for each in _elements(value)
-    )
-
-
-def _is_dict(call: cst.Call) -> bool:
-    from lint_rules.tree import dotted
-
-    return (dotted(call.func) or "").endswith(("dict", "Dict"))
 
 
 def _nn(context: Context, scope: Scope) -> tuple[str, tuple[str, ...]]:
@@ -675,7 +304,7 @@ class UnregisteredSubmodules(Rule):
     def may_find(self, outline: Outline) -> bool:
         """Tell whether a class may keep layers in a plain container."""
         classes = [each for each in outline.classes if outline.may_be_module_class(each)]
-        weights = outline.calls_of(_PARAMETERS) if classes else []
+        weights = outline.calls_of(PARAMETERS) if classes else []
         return weights is None or any(_may_hide(each, outline, frozenset(weights)) for each in classes)
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -687,12 +316,13 @@ class UnregisteredSubmodules(Rule):
         Yields:
             One finding a place.
         """
+        from lint_rules.containers import hiding, read_to_register
         from lint_rules.evidence import Modules
 
         modules = Modules(context.tree, context.names)
-        touched = set(_touched_from_outside(context.tree)) if modules.classes else set()
+        touched = set(read_to_register(context.tree)) if modules.classes else set()
         for definition in modules.classes:
-            for attribute in _Class(definition, modules, context).hidden():
+            for attribute in hiding(definition, modules, context.names):
                 if attribute.name in touched:
                     continue
                 fix = _fix(attribute, definition, context)
