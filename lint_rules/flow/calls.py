@@ -267,6 +267,7 @@ class Calls(Functions):
 
     def _weights(self, node: cst.Call, receivers: Values, frame: Frame) -> Values:
         self._modules |= receivers
+        self._asked |= receivers
         deps = self._deps(receivers) | receivers
         if method_of(node) != "state_dict":
             weights = self._make(node, frame, deps=deps)
@@ -393,7 +394,7 @@ class Calls(Functions):
         if optimizer or named:
             self._train(deps, anything=True)
             if method_of(node) == "step":
-                self._stepped(deps)
+                self._stepped(deps - receivers)
         return self._make(node, frame, deps=deps | self._deps(frozenset().union(*arguments)))
 
     def _change(self, _node: cst.Call, receivers: Values, _arguments: list[Values], _frame: Frame) -> None:

@@ -133,6 +133,7 @@ class Machine(ABC):
         self._fields: dict[cst.ClassDef, dict[str, cst.BaseExpression]] = {}
         self._updated: set[Thing] = set()
         self._weights_of: set[Thing] = set()
+        self._asked: set[Thing] = set()  # modules whose weights are asked for
 
     @abstractmethod
     def _value(self, node: cst.BaseExpression, frame: Frame) -> Values:
@@ -218,18 +219,23 @@ class Machine(ABC):
             self._state.modes[thing] = frozenset(Mode(mode.training, facts=mode.facts) for mode in modes)
 
     def _stepped(self, things: Values) -> None:
-        """Note that a training step changed modules: those given, or else those that the last gradients are of."""
+        """Note that a training step changed modules: those given and, where no weights of theirs are known, the loss's.
+
+        What an optimizer was made by is called as a module is, so it alone does not tell whose weights are changed.
+        """
         self._clock += 1
-        known = [thing for thing in things if thing in self._modules and thing.kind is not Kind.OPTIMIZER]
-        changed = known or [thing for thing in self._graded if thing in self._modules]
+        changed = [thing for thing in things if thing in self._modules and thing.kind is not Kind.OPTIMIZER]
+        if self._asked.isdisjoint(changed):
+            changed += (thing for thing in self._graded if thing in self._modules)
         for thing in changed:
             self.stepped |= dict.fromkeys((*thing.wholes(), *self._below(thing)), self._clock)
         self.stepped |= dict.fromkeys(self._holders(frozenset(changed)), self._clock)
 
     def _holders(self, things: Values) -> Iterator[Thing]:
-        """Yield the modules of this file that hold one of some objects as an attribute."""
+        """Yield the modules that hold one of some objects as an attribute."""
         for holder, attributes in self._state.attributes.items():
-            if holder.kind is Kind.MODULE and any(not things.isdisjoint(held) for held in attributes.values()):
+            is_module = holder.kind is Kind.MODULE or (holder.kind is Kind.UNKNOWN and holder in self._modules)
+            if is_module and any(not things.isdisjoint(held) for held in attributes.values()):
                 yield holder
 
     def _keep(self, node: cst.Call, made: Values, sources: Values) -> None:

@@ -10,8 +10,6 @@ from lint_rules.rule import Example, Finding, Fix, Rule
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import libcst as cst
-
     from lint_rules.engine import Context
     from lint_rules.outline import Outline
 
@@ -24,9 +22,10 @@ _TRAINS = re.compile(
 #: What gives a state back that was kept: after other code has run, or after another state was loaded.
 _GIVES_BACK = re.compile(rb"\byield\b[\s\S]*?\bload_state_dict\(|\bload_state_dict\([\s\S]*?\bload_state_dict\(")
 _BEST = re.compile(rb"self\.\w*best\w*\s*=\s*[\w.]+$", re.IGNORECASE)
-_STARTS = re.compile(r"on_(fit|train(_epoch|_batch)?)_start$")
-_ENDS = re.compile(r"on_(fit|train(_epoch|_batch)?|validation(_epoch)?)_end$")
 _RECEIVER = re.compile(rb"[\w.\[\]]*$")
+_HELD = re.compile(rb"\s*(self\.\w+)\s*(?:=|\.append\()")
+_DEFINED = re.compile(rb"def +(\w+)")
+_CALLED = re.compile(rb"(?<!def )\b(\w+)\(")
 
 
 def _may_be_kept(data: bytes) -> bool:
@@ -40,6 +39,9 @@ def _may_be_kept(data: bytes) -> bool:
         before = line[: receiver.start()] if receiver else line
         if _LIVE.search(before) or _NO_MODULE.search(line):
             continue
+        held = _HELD.match(line)
+        if held is not None and data.count(held[1]) > 1 and b"load_state_dict(" in data:
+            return True
         if _GIVES_BACK.search(data, *_function_around(found.start(), data)):
             return True
         if trains is False:
@@ -49,7 +51,8 @@ def _may_be_kept(data: bytes) -> bool:
         is_kept = (
             before.lstrip().startswith(b"self.") or not line[:1].isspace() or _is_returned(found.start(), before, data)
         )
-        if trains and (is_kept or _TRAINS.search(data, *_function_around(found.start(), data))):
+        around = _function_around(found.start(), data)
+        if trains and (is_kept or _TRAINS.search(data, *around) or _calls_own(data, *around)):
             return True
     return False
 
@@ -62,6 +65,11 @@ def _function_around(place: int, data: bytes) -> tuple[int, int]:
     return max(start, 0), min((each for each in ends if each >= 0), default=len(data))
 
 
+def _calls_own(data: bytes, start: int, end: int) -> bool:
+    """Tell whether a part of a source calls a function of the source, which may train what it is given."""
+    return not set(_DEFINED.findall(data)).isdisjoint(_CALLED.findall(data, start, end))
+
+
 def _is_returned(place: int, line: bytes, data: bytes) -> bool:
     """Tell whether a state is what a function gives that is called somewhere."""
     if line.strip() != b"return":
@@ -69,57 +77,6 @@ def _is_returned(place: int, line: bytes, data: bytes) -> bool:
     start = data.rfind(b"def ", 0, place)
     name = data[start + 4 : data.find(b"(", max(start, 0))]
     return start >= 0 and name != b"state_dict" and data.count(name + b"(") > 1
-
-
-def _kept_by_hooks(tree: cst.Module) -> Iterator[cst.Call]:
-    """Yield what a hook keeps when training starts and another one uses when it ends."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted, walk
-
-    for definition in walk(tree):
-        if not isinstance(definition, cst.ClassDef):
-            continue
-        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
-        later = [node for method in methods if _ENDS.match(method.name.value) for node in walk(method.body)]
-        used = {dotted(node) for node in later if isinstance(node, cst.Attribute)}
-        for method in methods:
-            for node in walk(method.body) if _STARTS.match(method.name.value) else ():
-                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
-                    target = dotted(node.targets[0].target) or ""
-                    if target.startswith("self.") and target in used and _is_module_state(node.value):
-                        yield node.value
-
-
-def _kept_as_best(tree: cst.Module) -> Iterator[cst.Call]:
-    """Yield what a class keeps as the best state under a condition, for another method or its caller to use."""
-    import libcst as cst
-
-    from lint_rules.tree import dotted, walk
-
-    for definition in walk(tree):
-        if not isinstance(definition, cst.ClassDef):
-            continue
-        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
-        for method in methods:
-            inside = [node for test in walk(method.body) if isinstance(test, cst.If) for node in walk(test)]
-            used = {dotted(node.value) for node in walk(method.body) if isinstance(node, cst.Arg)}
-            for node in inside:
-                if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
-                    target = dotted(node.targets[0].target) or ""
-                    best = target.startswith("self.") and "best" in target.lower()
-                    if best and target not in used and _is_module_state(node.value):
-                        yield node.value
-
-
-def _is_module_state(call: cst.Call) -> bool:
-    import libcst as cst
-
-    from lint_rules.tree import dotted
-
-    if not isinstance(call.func, cst.Attribute) or call.func.attr.value != "state_dict":
-        return False
-    return _NO_MODULE.search((dotted(call.func.value) or "").encode()) is None
 
 
 def _deepcopy(context: Context) -> tuple[str, tuple[str, ...]]:
@@ -183,11 +140,14 @@ class StateDictAlias(Rule):
         Yields:
             One finding a call of `state_dict()`.
         """
+        from lint_rules.kept import is_module_state, kept_as_best, kept_by_hooks, kept_to_restore
+
         flow = context.flow
         for call in {
-            **{call: None for call in flow.aliased if _is_module_state(call)},
-            **dict.fromkeys(_kept_by_hooks(context.tree)),
-            **dict.fromkeys(_kept_as_best(context.tree)),
+            **{call: None for call in flow.aliased if is_module_state(call)},
+            **dict.fromkeys(kept_by_hooks(context.tree)),
+            **dict.fromkeys(kept_as_best(context.tree)),
+            **dict.fromkeys(kept_to_restore(context.tree)),
         }:
             deepcopy, imports = _deepcopy(context)
             yield context.finding(
@@ -558,6 +518,94 @@ class StateDictAlias(Rule):
             why="what a function returns, and what nested functions share",
             lines=(7, 24),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Search:
+                def __init__(self, score):
+                    self.net, self.score, self.history = Net(), score, []
+                    self.lowest = float("inf")
+
+                def pause(self):
+                    self.paused = self.net.state_dict()
+
+                def resume(self):
+                    self.net.load_state_dict(self.paused)
+
+                def note(self, net, loss):
+                    if loss < self.lowest:
+                        self.keep(net, loss)
+
+                def keep(self, net, loss):
+                    self.lowest = loss
+                    self.found = {"loss": loss, "weights": net.state_dict()}
+
+                def finish(self, net):
+                    weights = self.found["weights"]
+                    net.load_state_dict(weights)
+
+                def on_round_start(self, net):
+                    self.history.append(net.state_dict())
+
+                def on_round_end(self, net):
+                    net.load_state_dict(self.history[-1])
+            """,
+            why="kept by one method, and given back by another to the same module",
+            lines=(12, 23, 30),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches, make_optimizer, setup
+
+
+            def fit(net, optimizer):
+                for x in batches:
+                    net(x).mean().backward()
+                    optimizer.step()
+
+
+            def move(net, optimizer):
+                before = net.state_dict()
+                fit(net, optimizer)
+                after = net.state_dict()
+                return sum((after[name] - before[name]).norm() for name in before)
+
+
+            def tune(epochs):
+                net = Net()
+                net.head = torch.nn.Linear(8, 2)
+                optimizer = torch.optim.SGD(net.head.parameters(), lr=0.1)
+                start = net.state_dict()
+                for x in batches:
+                    net(x).mean().backward()
+                    optimizer.step()
+                return start
+
+
+            net, scheduler, optimizer = setup()
+            states = []
+            for x in batches:
+                net(x).mean().backward()
+                optimizer.step()
+                states.append(net.state_dict())
+            mean = {name: sum(state[name] for state in states) for name in states[0]}
+            other = Net()
+            optimizer = make_optimizer("sgd")
+            first = other.state_dict()
+            for x in batches:
+                other(x).mean().backward()
+                optimizer.step()
+            torch.save(first, "first.pt")
+            """,
+            why="a helper trains, only a part is trained, or somebody else made the optimizer",
+            lines=(13, 23, 35, 39),
+        ),
     )
     valid = (
         Example(
@@ -600,6 +648,45 @@ class StateDictAlias(Rule):
                 print(config["norm"])
             """,
             why="each round puts a new state in the place of the last one",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Worker:
+                def __init__(self):
+                    self.net, self.head, self.other = Net(), Net(), Net()
+
+                def stop(self):
+                    self.state = self.net.state_dict()
+                    self.net = None
+                    self.mixed = self.head.state_dict()
+                    self.source = self.other.state_dict()
+
+                def start(self):
+                    self.net = Net()
+                    self.net.load_state_dict(self.state)
+
+                def take(self, path):
+                    for name, value in torch.load(path, map_location="cpu", weights_only=True).items():
+                        self.mixed[name] = value
+                    self.head.load_state_dict(self.mixed)
+
+                def follow(self):
+                    self.head.load_state_dict(self.source)
+
+                def pack(self, net, optimizer):
+                    self.packed = net.state_dict()
+                    self.steps = optimizer.state_dict()
+
+                def unpack(self, net, optimizer):
+                    net.load_state_dict(self.packed)
+                    optimizer.load_state_dict(self.steps)
+            """,
+            why="given to a module that is made anew, with other entries, or to another module",
         ),
         Example(
             """
