@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from lint_rules.evidence import own
+from lint_rules.evidence import own, returned
 from lint_rules.knowledge import ONLY_TENSORS, PARAMETERS, TENSOR_KEYS
 from lint_rules.tensors import Tensors
 from lint_rules.tree import argument, dotted, keyword, method_of, text_of, walk
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lint_rules.names import Names, Scope
 
 _TYPES = re.compile(r"torch\.(\w*Tensor)$|(torchtyping|jaxtyping)\.\w+$")
+_COLLECTIONS = re.compile(r"(typing|builtins|collections\.abc)\.(Tuple|tuple|List|list|Sequence|Iterable)$")
 _LOADER = "torch.utils.data.DataLoader"
 #: What a loop over batches calls the tensors that it unpacks, and what it loops over.
 _UNPACKED = re.compile(r"(x|y|X|Y|img|image|input|label|target)s?$")
@@ -40,7 +41,17 @@ class TensorAttributes:
         self._names = names
         self._values: defaultdict[str, list[tuple[cst.BaseExpression, Scope]]] = defaultdict(list)
         self._registered: set[str] = set()
+        self._functions: defaultdict[str, list[cst.FunctionDef]] = defaultdict(list)
+        self._fields: dict[tuple[str, str], tuple[cst.BaseExpression, Scope]] = {}
+        self._helpers: dict[cst.FunctionDef, bool] = {}
         for function in walk(tree):
+            if isinstance(function, cst.FunctionDef):
+                self._functions[function.name.value].append(function)
+            elif isinstance(function, cst.ClassDef):
+                for node in own(function.body):
+                    if isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name):
+                        field = function.name.value, node.target.value
+                        self._fields[field] = node.annotation.annotation, names.scope(function)
             for node in walk(function.body) if isinstance(function, cst.FunctionDef) else ():
                 if isinstance(node, cst.Assign):
                     for target in node.targets:
@@ -62,6 +73,39 @@ class TensorAttributes:
         values = owner.bindings.get(name, [])
         given = [(value, owner) for value in values if isinstance(value, cst.BaseExpression)]
         return len(given) == len(values) and self._are_tensors(name, given)
+
+    def values(self, name: str) -> list[cst.BaseExpression]:
+        """Give all that an attribute of `self` is bound to."""
+        return [value for value, _ in self._values.get(name, [])]
+
+    def is_tensor_field(self, owner: str, field: str) -> bool:
+        """Tell whether a class says that its objects have a tensor under a name."""
+        known = self._fields.get((owner, field))
+        return known is not None and is_type(*known, self._names)
+
+    def is_tensor_of_helper(self, call: cst.Call, scope: Scope) -> bool:
+        """Tell whether a call of a function of the file, the only one of its name, gives a tensor whatever it does."""
+        name = dotted(call.func) or ""
+        found = self._functions.get(name.removeprefix("self."), [])
+        if len(found) != 1 or (name != found[0].name.value and not name.startswith("self.")):
+            return False
+        function = found[0]
+        owner = scope.owner(name)
+        if not name.startswith("self.") and (owner is None or owner.bindings.get(name) != [None]):
+            return False
+        if function not in self._helpers:
+            self._helpers[function] = False  # what calls itself proves nothing
+            self._helpers[function] = self._returns_tensor(function)
+        return self._helpers[function]
+
+    def _returns_tensor(self, function: cst.FunctionDef) -> bool:
+        if function.asynchronous is not None:
+            return False
+        if function.returns is not None:
+            return is_type(function.returns.annotation, self._names.module, self._names)
+        names = TensorNames(function, self._names, self)
+        values = list(returned(function))
+        return bool(values) and all(value is not None and names.gives_tensor(value) for value in values)
 
     def _are_tensors(self, name: str, values: list[tuple[cst.BaseExpression, Scope]]) -> bool:
         """Tell whether all that a name is given are tensors, and one of them not only if the name is one already."""
@@ -87,6 +131,7 @@ class TensorNames:
         self._names = names
         self._attributes = attributes
         self._order = {node: number for number, node in enumerate(self.nodes)}
+        self._body = body
         self._parameters = body.params if isinstance(body, cst.FunctionDef) else None
         self._bound: dict[str, list[tuple[int, cst.BaseExpression | bool | None]]] = {}
         self._judged: dict[tuple[str, int], bool] = {}
@@ -107,12 +152,35 @@ class TensorNames:
                 return self._sets_timesteps(dotted(node.value))
             if node.attr.value in {"data", "grad"} and isinstance(node.value, cst.Name):
                 return self.is_tensor(node.value, statement)
-            return node.attr.value in TENSOR_KEYS or self._attributes.is_tensor(dotted(node) or "")
+            known = node.attr.value in TENSOR_KEYS or self._attributes.is_tensor(dotted(node) or "")
+            return known or self._is_field(node)
         return False
+
+    def gives_tensor(self, value: cst.BaseExpression) -> bool:
+        """Tell whether an expression of the code gives a tensor for certain."""
+        return self._shows(value, self._order[value]) is True
 
     def are_weights(self, name: str) -> bool:
         """Tell whether a loop over weights binds a name, so that binding it again changes no weight."""
         return any(isinstance(node, cst.For) and _is_weight(node, name) for node in self.nodes)
+
+    def _is_field(self, node: cst.Attribute) -> bool:
+        """Tell whether the class that a parameter is annotated with declares a tensor under this name."""
+        annotation = self._annotation(node.value)
+        types = self._names.admitted(annotation, self.scope) if annotation is not None else []
+        return len(types) == 1 and self._attributes.is_tensor_field(dotted(types[0]) or "", node.attr.value)
+
+    def _annotation(self, node: cst.BaseExpression) -> cst.BaseExpression | None:
+        """Give the annotation of a parameter that nothing else is bound to; None for anything else."""
+        if not isinstance(node, cst.Name) or self.scope.bindings.get(node.value) != [None]:
+            return None
+        found = [param for param in self._given() if param.name.value == node.value]
+        return found[0].annotation.annotation if found and found[0].annotation is not None else None
+
+    def _given(self) -> list[cst.Param]:
+        """Give the parameters of the function."""
+        params = self._parameters
+        return [*params.posonly_params, *params.params, *params.kwonly_params] if params is not None else []
 
     def _is_chained(self, call: cst.Call) -> bool:
         """Tell whether a method that only tensors have was called on a name of the code: `loss.detach().cpu()`."""
@@ -170,8 +238,7 @@ class TensorNames:
 
     def _bindings(self, name: str) -> Iterator[tuple[int, cst.BaseExpression | bool | None]]:
         """Yield where a name is bound, to what, or whether that shows a tensor; None where it shows nothing."""
-        params = self._parameters
-        for param in (*params.posonly_params, *params.params, *params.kwonly_params) if params else ():
+        for param in self._given():
             if param.name.value == name:
                 yield -1, (param.annotation is not None and self._is_type(param.annotation.annotation)) or None
         for order, node in enumerate(self.nodes):
@@ -180,8 +247,10 @@ class TensorNames:
                     if isinstance(target.target, cst.Name) and target.target.value == name:
                         yield order, node.value
                     elif _binds(target.target, name):
+                        beside = _beside(target.target, node.value, name)
                         of_batch = self._is_of_batch(node.value) or self._is_next_batch(node.value)
-                        yield order, (of_batch and _are_batched(target.target)) or None
+                        taken = self._is_taken(target.target, node.value, name)
+                        yield order, beside or taken or (of_batch and _are_batched(target.target)) or None
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _binds(node.target, name):
@@ -197,7 +266,10 @@ class TensorNames:
 
         if Tensors(self._names, self.scope, known, moved=True).gives(value) or _key(value) in TENSOR_KEYS:
             return True
-        if isinstance(value, cst.Call) and self._names.resolve(value.func, self.scope) in PARAMETERS:
+        if isinstance(value, cst.Call) and (
+            self._names.resolve(value.func, self.scope) in PARAMETERS
+            or self._attributes.is_tensor_of_helper(value, self.scope)
+        ):
             return True
         return False if isinstance(value, (cst.Name, cst.Attribute)) else None
 
@@ -212,8 +284,25 @@ class TensorNames:
         )
 
     def _is_type(self, annotation: cst.BaseExpression) -> bool:
-        types = self._names.admitted(annotation, self.scope)
-        return bool(types) and all(_TYPES.match(self._names.resolve(each, self.scope) or "") for each in types)
+        return is_type(annotation, self.scope, self._names)
+
+    def _is_taken(self, target: cst.CSTNode, value: cst.BaseExpression, name: str) -> bool:
+        """Tell whether a name is given an element of a parameter whose annotation says that it is a tensor."""
+        annotation = self._annotation(value)
+        if annotation is None or not isinstance(target, (cst.Tuple, cst.List)):
+            return False
+        places = [number for number, each in enumerate(target.elements) if _binds(each.value, name)]
+        for each in self._names.admitted(annotation, self.scope):
+            if not isinstance(each, cst.Subscript) or not _COLLECTIONS.match(
+                self._names.resolve(each.value, self.scope) or ""
+            ):
+                return False
+            inside = [part.slice.value for part in each.slice if isinstance(part.slice, cst.Index)]
+            same = len(inside) == 1 or (len(inside) == 2 and isinstance(inside[1], cst.Ellipsis))  # noqa: PLR2004 -- `T, ...`
+            taken = inside[:1] if same else inside[places[0] : places[0] + 1]
+            if not taken or not self._is_type(taken[0]):
+                return False
+        return True
 
     # What a loader gives
 
@@ -248,7 +337,25 @@ class TensorNames:
         made = source if isinstance(source, cst.Call) else bound[0] if len(bound) == 1 else None
         if isinstance(made, cst.Call):
             return self._is_loader(made)
+        kept = self._attributes.values(dotted(source) or "")
+        if (bool(kept) and all(map(self._is_loader, kept))) or self._is_given_loader(source):
+            return True
         return bound == [None] and _are_batched(batch) and _BATCHES.search(dotted(source) or "") is not None
+
+    def _is_given_loader(self, source: cst.BaseExpression) -> bool:
+        """Tell whether each call of the function in the file passes torch's loader where it loops over a parameter."""
+        names = [param.name.value for param in self._given()]
+        if not isinstance(source, cst.Name) or source.value not in names or not isinstance(self._body, cst.FunctionDef):
+            return False
+        is_method = names[0] == "self"
+        place = names.index(source.value) - is_method
+        spelled = f"self.{self._body.name.value}" if is_method else self._body.name.value
+        calls = [each for each in self._names.calls if dotted(each[0].func) == spelled]
+        return bool(calls) and all(
+            (given := argument(call, place, source.value)) is not None
+            and self._is_loader(self._names.constant(given, scope))
+            for call, scope in calls
+        )
 
     def _is_loader(self, made: cst.BaseExpression) -> bool:
         """Tell whether an expression makes a loader which collates samples in its own way; graphs have another."""
@@ -258,6 +365,22 @@ class TensorNames:
             and keyword(made, "collate_fn") is None
             and not any(arg.star for arg in made.args)
         )
+
+
+def is_type(annotation: cst.BaseExpression, scope: Scope, names: Names) -> bool:
+    """Tell whether an annotation admits nothing but tensors (and None)."""
+    types = names.admitted(annotation, scope)
+    return bool(types) and all(_TYPES.match(names.resolve(each, scope) or "") for each in types)
+
+
+def _beside(target: cst.CSTNode, value: cst.BaseExpression, name: str) -> cst.BaseExpression | None:
+    """Give what stands in the place of a name where several are assigned at once; None if that is not written."""
+    if not isinstance(target, (cst.Tuple, cst.List)) or not isinstance(value, (cst.Tuple, cst.List)):
+        return None
+    pairs = list(zip(target.elements, value.elements, strict=False))
+    starred = any(isinstance(each, cst.StarredElement) for pair in pairs for each in pair)
+    found = [given.value for element, given in pairs if _binds(element.value, name)]
+    return found[0] if len(target.elements) == len(value.elements) and not starred and len(found) == 1 else None
 
 
 def _key(node: cst.BaseExpression) -> str:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from lint_rules.knowledge import COMPUTES, ONLY_TENSORS, TENSOR_KEYS
+from lint_rules.outline import last_name
 from lint_rules.prefilter import may_be_notebook, places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
@@ -49,7 +50,10 @@ _TESTED = {
 }
 #: ... or on those of what a loop unpacks.
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
-_TAKEN_APART = re.compile(rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*(?:\w+\b(?![.(\[])|next\()")
+_TAKEN_APART = re.compile(
+    rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*(?:\w+\b(?![.(\[])|next\(|[^\n]*\btorch\.)"
+)
+_HELPED = re.compile(rb"\s*=\s*(?:self\.)?(\w+)\(")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS + rb")\([^()\n]*\)$")
 #: Where a cell of a script begins; a notebook's cell whose lines stand in one string.
 _CELL = re.compile(r"^# ?%%", re.MULTILINE)
@@ -86,6 +90,8 @@ def _is_evident(data: bytes, start: int, end: int) -> bool:
     tests = (after for before, after in _TESTED.items() if data.startswith(before, max(start - len(before), 0)))
     if _EVIDENT.match(data, end) or any(after.match(data, end) for after in tests):
         return True
+    if (helper := _HELPED.match(data, end)) is not None and b"def " + helper[1] in data:
+        return True
     line = data.rfind(b"\n", 0, start) + 1
     if data.find(b"for ", line, start) >= 0 and _LOOPED.match(data, end) is not None:
         return True
@@ -103,6 +109,7 @@ def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:
     """Tell whether what is moved may be a tensor for certain: an attribute has to be assigned, or be known by name."""
     if isinstance(moved, ast.Attribute):
         known = moved.attr in {*TENSOR_KEYS, "timesteps", "data", "grad"} or moved.attr in outline.members
+        known = known or any(last_name(node.target) == moved.attr for node in outline.of(ast.AnnAssign))
         return known or bool(outline.methods("register_buffer"))
     if isinstance(moved, ast.Call):
         return isinstance(moved.func, ast.Attribute) and moved.func.attr in ONLY_TENSORS
@@ -180,8 +187,15 @@ class DiscardedTensorTo(Rule):
         return any(_may_be_tensor(moved, outline) for moved in _moved(outline))
 
     def marks_in(self, outline: Outline) -> frozenset[str]:
-        """Add the attributes that are moved, which any method may make tensors."""
-        return self.marks.union(each.attr for each in _moved(outline) if isinstance(each, ast.Attribute))
+        """Add what may make something that is moved a tensor: attributes, functions of the source, and loaders."""
+        moved = set(map(last_name, _moved(outline)))
+        makers = (
+            last_name(node.value.func)
+            for node in outline.of(ast.Assign)
+            if isinstance(node.value, ast.Call) and not moved.isdisjoint(map(last_name, node.targets))
+        )
+        attributes = (each.attr for each in _moved(outline) if isinstance(each, ast.Attribute))
+        return self.marks.union({"DataLoader"}, attributes, outline.defined.intersection(makers))
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each tensor that is moved in vain.
@@ -636,6 +650,83 @@ class DiscardedTensorTo(Rule):
             why="an attribute that another method makes a tensor",
             lines=(9,),
         ),
+        Example(
+            """
+            from dataclasses import dataclass
+            from typing import Tuple
+
+            import torch
+            from torch import Tensor, nn
+            from torch.utils.data import DataLoader
+            from torchvision import transforms
+
+            from data import Boxes, read
+
+
+            @dataclass
+            class Batch:
+                image: Tensor
+                names: list[str]
+
+
+            def prepared(path):
+                image = transforms.ToTensor()(read(path))
+                return image.unsqueeze(0)
+
+
+            def noise(shape) -> torch.Tensor:
+                return read(shape)
+
+
+            def move(batch: Batch, pair: Tuple[Tensor, str], several: tuple[Tensor, ...], device):
+                batch.image.to(device)
+                one, name = pair
+                one.to(device)
+                first, second = several
+                second.cuda()
+                return batch, one, first, second
+
+
+            def train(loader, net, device):
+                net.train(True)
+                for step, (images, boxes) in enumerate(loader):
+                    boxes.to(device)
+                    net(images, boxes)
+
+
+            class Run:
+                def __init__(self):
+                    self.boxes = DataLoader(Boxes(), batch_size=4)
+
+                def go(self, net, device):
+                    for pictures, boxes in self.boxes:
+                        boxes.to(device)
+                        out = net(pictures)
+                        out.last_hidden_state.cpu()
+
+
+            style, content = torch.zeros(2), read("a.png")
+            style.to("cuda")
+            picture = prepared("b.png")
+            picture.to("cuda")
+            start = noise((2, 2))
+            start.to("cuda")
+            boxes = DataLoader(Boxes(), batch_size=4)
+            train(boxes, nn.Linear(2, 2), "cuda")
+            """,
+            why="told by a class, by annotations of several, by what helpers return, and by whoever passes the loader",
+            lines=(
+                28,
+                30,
+                32,
+                39,
+                49,
+                51,
+                55,
+                57,
+                59,
+            ),
+        ),
     )
     valid = (
         Example(
@@ -807,5 +898,59 @@ class DiscardedTensorTo(Rule):
                     graph.to(device)
             """,
             why="an attribute of which nothing is known, a copy, and a graph",
+        ),
+        Example(
+            """
+            from dataclasses import dataclass
+            from typing import Tuple, Union
+
+            import torch
+            from torch import Tensor, nn
+            from torch.utils.data import DataLoader
+
+            from data import Boxes, Graphs, read
+
+
+            @dataclass
+            class Batch:
+                image: Tensor
+                graph: Graphs
+
+
+            def prepared(path):
+                if path.endswith(".png"):
+                    return torch.zeros(2)
+                return read(path)
+
+
+            def layer():
+                return nn.Linear(2, 2)
+
+
+            def move(batch: Batch, pair: Tuple[Graphs, Tensor], either: Union[Tuple[Tensor, Tensor], Graphs], device):
+                batch.graph.to(device)
+                one, two = pair
+                one.to(device)
+                first, second = either
+                second.cuda()
+                return batch, one, two, first, second
+
+
+            def train(loader, net, device):
+                for step, (images, boxes) in enumerate(loader):
+                    boxes.to(device)
+                    net(images, boxes)
+
+
+            graph, content = read("a.png"), torch.zeros(2)
+            graph.to("cuda")
+            picture = prepared("b.png")
+            picture.to("cuda")
+            net = layer()
+            net.to("cuda")
+            train(DataLoader(Boxes(), batch_size=4), net, "cuda")
+            train(Graphs(), net, "cuda")
+            """,
+            why="other fields, elements, helpers and loaders",
         ),
     )
