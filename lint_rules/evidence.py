@@ -118,6 +118,11 @@ class Modules:
         return known
 
 
+def bodies(tree: cst.Module) -> list[cst.FunctionDef | cst.Module]:
+    """Give a file and its functions: `own` tells the code of each from that of the others."""
+    return [tree, *(node for node in walk(tree) if isinstance(node, cst.FunctionDef))]
+
+
 def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """Yield what is below a node, parents first, without entering functions and classes that it defines."""
     from lint_rules.tree import children

@@ -103,6 +103,11 @@ def dotted(node: cst.BaseExpression) -> str | None:
     return ".".join((node.value, *reversed(parts)))
 
 
+def name_of(node: cst.CSTNode) -> str:
+    """Spell a name or a chain of attributes as `dotted` does; nothing for any other syntax."""
+    return (dotted(node) if isinstance(node, cst.BaseExpression) else None) or ""
+
+
 def text_of(node: cst.BaseExpression) -> str | None:
     """Give the value of a plain string literal, or None (also for bytes and f-strings)."""
     if isinstance(node, (cst.SimpleString, cst.ConcatenatedString)):

@@ -206,15 +206,11 @@ class DiscardedTensorTo(Rule):
         Yields:
             One finding a statement.
         """
-        import libcst as cst
-
+        from lint_rules.evidence import bodies
         from lint_rules.tensor_names import TensorAttributes, TensorNames
-        from lint_rules.tree import walk
 
         attributes = TensorAttributes(context.tree, context.names)
-        functions = (node for node in walk(context.tree) if isinstance(node, cst.FunctionDef))
-        bodies: list[cst.FunctionDef | cst.Module] = [context.tree, *functions]
-        for body in bodies:
+        for body in bodies(context.tree):
             names = TensorNames(body, context.names, attributes)
             for call, moved, alone in _moves(names.nodes):
                 if names.is_tensor(moved, call) and not _is_shown(call, context):
