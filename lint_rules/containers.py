@@ -44,6 +44,7 @@ class Container:
         places: Where layers are put into it.
         plain: Whether it holds nothing but plain containers.
         given: Whether someone else is given it, who may register what it holds.
+        keyed: Whether it may be a dict.
         text_keys: Whether every key that it is given is a string.
     """
 
@@ -53,6 +54,7 @@ class Container:
     places: list[cst.CSTNode] = field(default_factory=list)
     plain: bool = True
     given: bool = False
+    keyed: bool = False
     text_keys: bool = True
 
     @property
@@ -169,13 +171,13 @@ class _Method:
         container.values.append(value)
         local = self._locals.get(value.value) if isinstance(value, cst.Name) else None
         if local is not None and local.is_plain:
-            container.plain &= local.plain
             container.given |= local.given
-            container.text_keys &= local.text_keys
+            container.keyed |= any(map(is_dict, local.values))
             holds = bool(local.places)
         else:
             made = self._is_made_by_method(value)
             container.plain &= made or is_plain(value)
+            container.keyed |= made or is_dict(value)
             holds = made or (is_plain(value) and any(map(self._makes, elements(value))))
         if holds:
             container.places.append(statement)

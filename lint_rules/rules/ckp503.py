@@ -235,7 +235,7 @@ def _fix(attribute: Container, definition: cst.ClassDef, context: Context) -> Fi
         return None
     written = value.elements if isinstance(value, cst.Dict) else ()
     has_text_keys = all(isinstance(each, cst.DictElement) and text_of(each.key) for each in written)
-    if is_dict(value) and not (has_text_keys and attribute.text_keys):
+    if attribute.keyed and not (is_dict(value) and has_text_keys and attribute.text_keys):
         return None
     nn, imports = _nn(context, attribute.scope)
     before = f"{nn}.ModuleDict(" if is_dict(value) else f"{nn}.ModuleList("
@@ -482,6 +482,48 @@ class UnregisteredSubmodules(Rule):
             """,
             why="a dict that is filled in a loop",
             lines=(9,),
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, names):
+                    super().__init__()
+                    heads = {}
+                    for name in names:
+                        heads[name] = nn.Linear(8, 1)
+                    self.heads = heads
+                    self.tails = self.make()
+                    self.depth = max(len(self.heads), len(self.tails))
+                    print(self.heads)
+
+                def make(self):
+                    tails = {0: nn.Linear(8, 1)}
+                    return tails
+            """,
+            why="dicts that a local name, or a method, holds first; no list takes their place",
+            lines=(10, 11),
+            fixed="""
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, names):
+                    super().__init__()
+                    heads = {}
+                    for name in names:
+                        heads[name] = nn.Linear(8, 1)
+                    self.heads = heads
+                    self.tails = self.make()
+                    self.depth = max(len(self.heads), len(self.tails))
+                    print(self.heads)
+
+                def make(self):
+                    tails = {0: nn.Linear(8, 1)}
+                    return tails
+            """,
         ),
         Example(
             """
@@ -844,6 +886,48 @@ class UnregisteredSubmodules(Rule):
                     self.layers = layers
             """,
             why="the list is wrapped afterwards",
+        ),
+        Example(
+            """
+            from torch import nn
+
+            from layers import build
+
+
+            class Net(nn.Module):
+                def __init__(self, given):
+                    super().__init__()
+                    self.first = [nn.Linear(2, 2)]
+                    self.first = build(self)
+                    second = build(2)
+                    second.append(nn.Linear(2, 2))
+                    self.second = second
+                    self.third = self.make()
+                    self.inherited.append(nn.Linear(2, 2))
+                    self.left, self.right = [nn.Linear(2, 2)], [nn.Linear(2, 2)]
+                    self.left = [nn.Linear(2, 2)]
+                    self.both = nn.ModuleList([*self.left, nn.ReLU()])
+
+                def make(self):
+                    third = build(2)
+                    third.append(nn.Linear(2, 2))
+                    return third
+            """,
+            why="what may be a container that registers, and one whose layers are put into such a one",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2) for _ in range(2)]
+                    for i in range(2):
+                        self.add_module(f"layer{i}", self.layers[i])
+            """,
+            why="each is registered by its place",
         ),
         Example(
             """
