@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pathspec import GitIgnoreSpec
+    from pathspec import GitIgnoreSpec, PathSpec, Pattern
 
 _SPECIAL = frozenset("*?[]!\\/# ")
 
@@ -57,29 +57,33 @@ class IgnoreFiles:
     """The `.gitignore` files that hold in one folder.
 
     Attributes:
-        levels: Pairs of a folder's absolute path, with a separator at its end, and what the file in it says; the
-            nearest folder first.
+        levels: For each a folder's absolute path, with a separator at its end, and what the file in it says of files
+            and of folders; the nearest folder first.
     """
 
-    levels: tuple[tuple[str, GitIgnoreSpec], ...] = ()
+    levels: tuple[tuple[str, GitIgnoreSpec, PathSpec[Pattern]], ...] = ()
 
     def match(self, path: str, *, folder: bool = False) -> bool:
         """Say whether an absolute path is ignored; the nearest file that has a word on it decides, as in git."""
-        for prefix, spec in self.levels:
+        for prefix, files, folders in self.levels:
             relative = path[len(prefix) :].replace(os.sep, "/")
-            verdict = spec.check_file(relative + "/" if folder else relative).include
+            verdict = (folders.check_file(relative + "/") if folder else files.check_file(relative)).include
             if verdict is not None:
                 return verdict
         return False
 
     def within(self, folder: str) -> IgnoreFiles:
         """Give what holds in a folder below, with its own `.gitignore`; one that cannot be read says nothing."""
+        from pathspec import PathSpec
+
         try:
             text = Path(folder, ".gitignore").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return self
         spec = _compile(text.splitlines())
-        return IgnoreFiles(((folder.rstrip(os.sep) + os.sep, spec), *self.levels))
+        # For a folder itself the last pattern counts: a GitIgnoreSpec takes `!*/` to be about what is in it.
+        level = (folder.rstrip(os.sep) + os.sep, spec, PathSpec(spec.patterns))
+        return IgnoreFiles((level, *self.levels))
 
     def without(self, path: str) -> IgnoreFiles:
         """Give what is left when the files that ignore a folder, which the user named all the same, do not count."""

@@ -161,6 +161,12 @@ def test_the_nearest_gitignore_file_has_the_last_word(tree):
     assert walked("src/deep") == walked("src/deep/") == ["src/deep/x.py"]
 
 
+def test_a_gitignore_file_may_ignore_all_but_folders_and_endings(tree):
+    tree((".gitignore", "*\n!*/\n!*.py\n/out/\n"), "x.py", "src/deep/y.py", "src/notes.md", "out/z.py")
+
+    assert walked(".") == ["x.py", "src/deep/y.py"]
+
+
 def test_gitignore_files_can_be_left_unread(tree):
     tree((".gitignore", "*.py"), ("pyproject.toml", "[tool.ckpt-lint]\nrespect-gitignore = false"), "x.py")
 
