@@ -503,6 +503,26 @@ class SaveWrappedModule(Rule):
 
             from networks import Net
 
+
+            def build(net):
+                return build(net)
+
+
+            model, other = nn.DataParallel(Net()), Net()
+            torch.save(model.names(), "names.pt")
+            torch.save(other.state_dict(), "other.pt")
+            net = build(Net())
+            torch.save(net.state_dict(), "net.pt")
+            """,
+            why="something else of a wrapped module, the state of another one, and what never comes back",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
             model = Net()
             torch.save(model.state_dict(), "start.pt")
             model = nn.DataParallel(model)
