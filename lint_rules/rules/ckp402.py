@@ -294,6 +294,56 @@ class SaveWrappedModule(Rule):
             from networks import Net
 
 
+            def wrapped(net, many):
+                if many:
+                    return nn.DataParallel(net)
+                return net
+
+
+            if torch.cuda.device_count() > 1:
+                one = nn.DataParallel(Net())
+            else:
+                one = Net()
+            two = wrapped(Net(), many=True)
+            three = nn.DataParallel(Net()) if torch.cuda.is_available() else Net()
+            torch.save(one.state_dict(), "one.pt")
+            torch.save(two.state_dict(), "two.pt")
+            torch.save(three.state_dict(), "three.pt")
+            """,
+            why="wrapped on more than one device, by a helper that may not, and in an expression",
+            lines=(19, 20, 21),
+            fixed="""
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def wrapped(net, many):
+                if many:
+                    return nn.DataParallel(net)
+                return net
+
+
+            if torch.cuda.device_count() > 1:
+                one = nn.DataParallel(Net())
+            else:
+                one = Net()
+            two = wrapped(Net(), many=True)
+            three = nn.DataParallel(Net()) if torch.cuda.is_available() else Net()
+            torch.save(getattr(one, "module", one).state_dict(), "one.pt")
+            torch.save(getattr(two, "module", two).state_dict(), "two.pt")
+            torch.save(getattr(three, "module", three).state_dict(), "three.pt")
+            """,
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
             class Trainer:
                 def __init__(self):
                     self.model = nn.DataParallel(Net()).cuda()
