@@ -417,6 +417,20 @@ class DiscardedTensorTo(Rule):
             import torch
 
 
+            def move(x, y, device, wanted):
+                if isinstance(x, torch.Tensor) and wanted:
+                    x.to(device)
+                if wanted and torch.is_tensor(y):
+                    y.to(device)
+            """,
+            why="asked for beside something else",
+            lines=(6, 8),
+        ),
+        Example(
+            """
+            import torch
+
+
             def move(x: torch.Tensor, y: torch.Tensor, device):
                 x.to(device); y.to(device)
             """,
@@ -725,6 +739,45 @@ class DiscardedTensorTo(Rule):
         ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+            from networks import build, tell
+
+
+            class Runner:
+                def __init__(self, device):
+                    self.add_module("net", build())
+                    self.net.to(device)
+
+
+            def run(one, two, three, state, options, graph_loader, device):
+                if isinstance(one, torch.Tensor):
+                    tell(one)
+                else:
+                    one.to(device)
+                two.detach()
+                three.to(device)
+                net = build()
+                net.load_state_dict(state)
+                options["first"].to(device)
+                limit: torch.Tensor = tell(net)
+                net.to(device)
+                for name, part in build().items():
+                    part.to(device)
+                graph, label = next(iter(graph_loader))
+                graph.to(device)
+                last = torch.zeros(2)
+                with build() as last:
+                    last.to(device)
+                other = tell(limit)
+                tell(other.detach())
+                other = build()
+                other.to(device)
+            """,
+            why="what stands beside a tensor, or takes its name",
+        ),
         Example(
             """
             import torch
