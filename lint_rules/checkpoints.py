@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from lint_rules.evidence import own
-from lint_rules.tree import argument, dotted, method_of, text_of, walk
+from lint_rules.tree import argument, dotted, method_of, name_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +149,7 @@ def _helper(value: cst.BaseExpression, block: Block, code: list[Block]) -> Block
     """Find the function of the file, or the method of the same class, that makes what is saved."""
     if not isinstance(value, cst.Call) or value.args:
         return None
-    name = (dotted(value.func) or "").removeprefix("self.")
+    name = name_of(value.func).removeprefix("self.")
     owner = block.owner if isinstance(value.func, cst.Attribute) else None
     found = [each for each in code if isinstance(each.node, cst.FunctionDef) and each.node.name.value == name]
     return found[0] if len(found) == 1 and found[0].owner is owner else None
@@ -242,7 +242,7 @@ def _keeps_keys(call: cst.Call, name: str, into: Checkpoint) -> bool:
             into.values.setdefault(key or "", []).append(call.args[1].value)
             return key is not None
         return True
-    last = (dotted(call.func) or "").rpartition(".")[2]
+    last = name_of(call.func).rpartition(".")[2]
     given = any(isinstance(arg.value, cst.Name) and arg.value.value == name for arg in call.args)
     return not given or last in _LOOKS_ONLY or "save" in last.lower()
 

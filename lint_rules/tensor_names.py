@@ -14,7 +14,7 @@ import libcst as cst
 from lint_rules.evidence import own, returned
 from lint_rules.knowledge import ONLY_TENSORS, PARAMETERS, TENSOR_KEYS
 from lint_rules.tensors import Tensors
-from lint_rules.tree import argument, dotted, keyword, method_of, text_of, walk
+from lint_rules.tree import argument, dotted, keyword, method_of, name_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ class TensorAttributes:
             for node in walk(function.body) if isinstance(function, cst.FunctionDef) else ():
                 if isinstance(node, cst.Assign):
                     for target in node.targets:
-                        name = dotted(target.target) or ""
+                        name = name_of(target.target)
                         if name.startswith("self."):
                             self._values[name].append((node.value, names.scope(function)))
                 elif isinstance(node, cst.Call) and dotted(node.func) == "self.register_buffer" and node.args:
@@ -85,7 +85,7 @@ class TensorAttributes:
 
     def is_tensor_of_helper(self, call: cst.Call, scope: Scope) -> bool:
         """Tell whether a call of a function of the file, the only one of its name, gives a tensor whatever it does."""
-        name = dotted(call.func) or ""
+        name = name_of(call.func)
         found = self._functions.get(name.removeprefix("self."), [])
         if len(found) != 1 or (name != found[0].name.value and not name.startswith("self.")):
             return False
@@ -152,7 +152,7 @@ class TensorNames:
                 return self._sets_timesteps(dotted(node.value))
             if node.attr.value in {"data", "grad"} and isinstance(node.value, cst.Name):
                 return self.is_tensor(node.value, statement)
-            known = node.attr.value in TENSOR_KEYS or self._attributes.is_tensor(dotted(node) or "")
+            known = node.attr.value in TENSOR_KEYS or self._attributes.is_tensor(name_of(node))
             return known or self._is_field(node)
         return False
 
@@ -310,7 +310,7 @@ class TensorNames:
         """Tell whether a name is what a loop over a loader gives."""
         batches = (_batch(node) for node in self.nodes if isinstance(node, cst.For))
         return isinstance(value, cst.Name) and any(
-            isinstance(batch, cst.Name) and batch.value == value.value and _BATCHES.search(dotted(source) or "")
+            isinstance(batch, cst.Name) and batch.value == value.value and _BATCHES.search(name_of(source))
             for source, batch in batches
         )
 
@@ -324,7 +324,7 @@ class TensorNames:
             ):
                 return False
             value = value.args[0].value
-        return self._is_loader(value) or _BATCHES.search(dotted(value) or "") is not None
+        return self._is_loader(value) or _BATCHES.search(name_of(value)) is not None
 
     def _is_unpacked(self, loop: cst.For, name: str) -> bool:
         """Tell whether a loop unpacks what torch's loader collates, or images and labels of some loader."""
@@ -337,10 +337,10 @@ class TensorNames:
         made = source if isinstance(source, cst.Call) else bound[0] if len(bound) == 1 else None
         if isinstance(made, cst.Call):
             return self._is_loader(made)
-        kept = self._attributes.values(dotted(source) or "")
+        kept = self._attributes.values(name_of(source))
         if (bool(kept) and all(map(self._is_loader, kept))) or self._is_given_loader(source):
             return True
-        return bound == [None] and _are_batched(batch) and _BATCHES.search(dotted(source) or "") is not None
+        return bound == [None] and _are_batched(batch) and _BATCHES.search(name_of(source)) is not None
 
     def _is_given_loader(self, source: cst.BaseExpression) -> bool:
         """Tell whether each call of the function in the file passes torch's loader where it loops over a parameter."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import libcst as cst
 
 from lint_rules import knowledge
-from lint_rules.tree import dotted, keyword, method_of, text_of
+from lint_rules.tree import keyword, method_of, name_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ class Tensors:
     def _view(self, node: cst.Attribute) -> bool:
         if node.attr.value in {"values", "indices"} and isinstance(node.value, cst.Call):
             return _PAIRS.match(self._names.resolve(node.value.func, self._scope) or "") is not None
-        spelled = dotted(node) or ""
+        spelled = name_of(node)
         own = spelled.startswith("self.") and self._known(spelled)
         return own or (node.attr.value in _VIEWS and self.gives(node.value))
 
