@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     from lint_rules.outline import Outline
 
 _LAYER = rb"(?:\w+\.)*[A-Z]\w*"
-#: What a container that is written down begins with, an assignment to several names, or a list of what functions make.
+#: What a container that is written down begins with, or a list of what functions make.
 _WRITTEN = re.compile(
-    rb"= *(?:"
+    rb"= *(?=[\[{(lt])(?:"
     rb"(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
     rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?(?:[\w.]*(?:deepcopy|_norm)\()?(" + _LAYER + rb")\("
-    rb"|(" + _LAYER + rb")(?=\([^\n]*\), *" + _LAYER + rb"\()"
     rb"|\[\s*([a-z_]\w*)\("
     rb"|\[\s*(?:copy\.)?deepcopy\(([a-z_]\w*)\))"
 )
+#: What stands between the layers of a tuple without brackets, and in front of them.
+_BETWEEN = re.compile(rb"\), *" + _LAYER + rb"\(")
+_FIRST = re.compile(rb"= *(" + _LAYER + rb")\(")
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
 _STORED = re.compile(rb"\][ \t]*=[ \t]*(" + _LAYER + rb")\(")
 _LISTED = re.compile(rb"= *[\[(]([\w.,\s]*\w),?\s*[\])]")
@@ -72,9 +74,18 @@ def _candidates(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     for pattern in (_WRITTEN, _APPENDED, _STORED):
         for found in pattern.finditer(data):
             yield _word_before(data, found.start()), found[found.lastindex or 0], pattern is _WRITTEN
+    for comma in _BETWEEN.finditer(data):
+        for found in _FIRST.finditer(data, data.rfind(b"\n", 0, comma.start()) + 1, comma.start()):
+            if _is_closed(data, found.end(1), comma.start() + 1):
+                yield _word_before(data, found.start()), found[1], True
     for found in _LISTED.finditer(data):
         target = _word_before(data, found.start())
         yield from ((target, name.strip(), True) for name in found[1].split(b",") if b"." not in name)
+
+
+def _is_closed(data: bytes, start: int, end: int) -> bool:
+    """Tell whether every bracket that opens between two places is closed there."""
+    return data.count(b"(", start, end) == data.count(b")", start, end)
 
 
 def _is_registered(target: bytes, data: bytes) -> bool:
