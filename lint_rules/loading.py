@@ -28,13 +28,21 @@ STATE_METHOD = "load_state_dict"
 #: What `torch.load` takes and `load_state_dict` does not.
 _KEYWORDS = frozenset({"map_location", "weights_only", "mmap", "pickle_module"})
 
-_IMPORTED = re.compile(rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\bload\b|\*)")
-#: What a source must hold so that it can call `torch.load`.
-TORCH_LOAD_NEEDS: tuple[tuple[Needle, ...], ...] = (
-    (b"torch", b"load", b"torch.load"),
-    (b"torch", b"load", b"serialization.load"),
-    (b"torch", b"load", b"from torch", _IMPORTED),
-)
+
+
+def _needs(function: bytes) -> tuple[tuple[Needle, ...], ...]:
+    """Say what a source must hold so that it can call a function of torch that is a part of `torch.serialization`."""
+    imported = rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\b" + function + rb"\b|\*)"
+    return (
+        (b"torch", function, b"torch." + function),
+        (b"torch", function, b"serialization." + function),
+        (b"torch", function, b"from torch", re.compile(imported)),
+    )
+
+
+#: What a source must hold so that it can call `torch.load`, and `torch.save`.
+TORCH_LOAD_NEEDS = _needs(b"load")
+TORCH_SAVE_NEEDS = _needs(b"save")
 
 _STATE_CALL = re.compile(rb"\.load_state_dict\s*\(\s*(?!\))")
 _OBJECT = rb"(?:[\w.]|\[[^\[\]\n]*\]|getattr\([^()\n]*\))+"

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lint_rules.knowledge import MODULE
+from lint_rules.loading import TORCH_SAVE_NEEDS
 from lint_rules.prefilter import places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
@@ -297,7 +298,7 @@ class SaveWholeModule(Rule):
     code = "CKP401"
     name = "save-whole-module"
     summary = "A whole module is pickled instead of its `state_dict`"
-    needs = ((b"torch", b"save(", _may_save_module), (b"torch.save", _BOUND, _MODULES))
+    needs = (*((*need, _may_save_module) for need in TORCH_SAVE_NEEDS), (b"torch.save", _BOUND, _MODULES))
     marks = frozenset({"save", "train"}) | _PROOF | _SIGNS | _MOVES
     follows = True
     needs_all = True
@@ -764,6 +765,22 @@ class SaveWholeModule(Rule):
             """,
             why="annotated in its class, or given by an annotated property",
             lines=(17, 24),
+        ),
+        Example(
+            """
+            from torch import nn, serialization
+
+            net = nn.Linear(2, 2)
+            serialization.save(net, "net.pt")
+            """,
+            why="by the module that defines it",
+            lines=(4,),
+            fixed="""
+            from torch import nn, serialization
+
+            net = nn.Linear(2, 2)
+            serialization.save(net.state_dict(), "net.pt")
+            """,
         ),
     )
     valid = (
