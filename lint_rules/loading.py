@@ -29,7 +29,6 @@ STATE_METHOD = "load_state_dict"
 _KEYWORDS = frozenset({"map_location", "weights_only", "mmap", "pickle_module"})
 
 
-
 def _needs(function: bytes) -> tuple[tuple[Needle, ...], ...]:
     """Say what a source must hold so that it can call a function of torch that is a part of `torch.serialization`."""
     imported = rb"from\s+torch(\.serialization)?\s+import\s*(\([^)]*|[^\n(]*)(\b" + function + rb"\b|\*)"
