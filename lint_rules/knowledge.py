@@ -168,7 +168,7 @@ ONLY_TENSORS = frozenset(
 )
 #: What libraries promise to be tensors under these names.
 TENSOR_KEYS = frozenset(
-    {"input_ids", "attention_mask", "token_type_ids", "pixel_values", "last_hidden_state", "pooler_output", "logits"}
+    {"input_ids", "attention_mask", "token_type_ids", "pixel_values", "last_hidden_state", "pooler_output"}
 )
 PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 #: Methods that besides tensors only arrays and frames have, which cannot be moved to a device.

@@ -139,7 +139,7 @@ class Names:
         """Give what an attribute of `self` stands for, if its class sets it to one thing only."""
         if not isinstance(node, cst.Attribute) or not isinstance(node.value, cst.Name):
             return None
-        home = self._class_of(node.value.value, scope)
+        home = self.class_of(node.value.value, scope)
         if home is None:
             return None
         found = {
@@ -177,7 +177,7 @@ class Names:
         return self._follow(value.args[0].value, scope) if maker == Target("builtins.staticmethod") else None
 
     @staticmethod
-    def _class_of(name: str, scope: Scope) -> Scope | None:
+    def class_of(name: str, scope: Scope) -> Scope | None:
         """Give the class whose method has a name for its object; None if it is no such name."""
         owner = scope.owner(name) if name == "self" else None
         is_method = owner is not None and owner.place is Place.FUNCTION
@@ -388,7 +388,7 @@ class Names:
                 self._bind(element.value, part, scope)
         elif isinstance(target, cst.Attribute):
             self._patched.append((target, scope))
-            if isinstance(target.value, cst.Name) and (home := self._class_of(target.value.value, scope)) is not None:
+            if isinstance(target.value, cst.Name) and (home := self.class_of(target.value.value, scope)) is not None:
                 known = value if isinstance(value, cst.BaseExpression) else None
                 self._own.setdefault((id(home), target.attr.value), []).append((known, scope))
             self._read(target, scope)

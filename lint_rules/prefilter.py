@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: How torch is imported under another name. A pattern that begins with a word is looked for ten times faster.
 _RENAMED = re.compile(rb"import +(?:torch\.)?(torch|nn|serialization) +as +(\w+)")
+_BOUND = re.compile(rb"(\w+) *= torch(?:\n|\\n)")
 #: How a notebook's JSON begins, and a cell in one line of it, where line ends and quotes are escaped.
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _ESCAPED = re.compile(rb"\"source\": ?\[? ?\"[^\"]")
@@ -39,16 +40,20 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.endswith(b"\n"):
         data += b"\n"
-    data = _spelled_out(data)
-    if may_be_notebook(data) and _ESCAPED.search(data) is not None:
+    if (escaped := may_be_notebook(data)) and _ESCAPED.search(data) is not None:
         data += data.replace(b"\\n", b"\n").replace(b'\\"', b'"')
+    if b"torch" in data:
+        data = _spelled_out(data, b"\\n" if escaped else b"\n")
     seen: dict[Needle, bool] = {}
     return tuple(rule for rule in rules if any(_all_held(data, need, seen) for need in rule.needs))
 
 
-def _spelled_out(data: bytes) -> bytes:
-    """Write `torch.`, `nn.` and `serialization.` where a source imports these under other names."""
-    for package, name in set(_RENAMED.findall(data)) if b"torch" in data else ():
+def _spelled_out(data: bytes, newline: bytes) -> bytes:
+    """Write `torch.`, `nn.` and `serialization.` where a source has other names for these."""
+    renamed = set(_RENAMED.findall(data))
+    if b"= torch" + newline in data:
+        renamed.update((b"torch", name) for name in _BOUND.findall(data))
+    for package, name in renamed:
         if name != package:
             data = re.sub(rb"\b" + name + rb"\.", package + b".", data)
     return data

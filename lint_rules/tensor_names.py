@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _TYPES = re.compile(r"torch\.(\w*Tensor)$|(torchtyping|jaxtyping)\.\w+$")
 _COLLECTIONS = re.compile(r"(typing|builtins|collections\.abc)\.(Tuple|tuple|List|list|Sequence|Iterable)$")
+#: Decorators after which a function gives what it returns.
+_HARMLESS = re.compile(r"torch\.|builtins\.staticmethod$")
 _LOADER = "torch.utils.data.DataLoader"
 #: What a loop over batches calls the tensors that it unpacks, and what it loops over.
 _UNPACKED = re.compile(r"(x|y|X|Y|img|image|input|label|target)s?$")
@@ -84,19 +86,31 @@ class TensorAttributes:
         return known is not None and is_type(*known, self._names)
 
     def is_tensor_of_helper(self, call: cst.Call, scope: Scope) -> bool:
-        """Tell whether a call of a function of the file, the only one of its name, gives a tensor whatever it does."""
+        """Tell whether a call of a function of the file, or of a method of the same class, gives nothing but tensors.
+
+        It has to be the only one of its name, and no decorator of the program may change what it gives.
+        """
         name = name_of(call.func)
         found = self._functions.get(name.removeprefix("self."), [])
-        if len(found) != 1 or (name != found[0].name.value and not name.startswith("self.")):
+        if len(found) != 1:
             return False
         function = found[0]
-        owner = scope.owner(name)
-        if not name.startswith("self.") and (owner is None or owner.bindings.get(name) != [None]):
+        is_method = name.startswith("self.")
+        home = self._names.class_of("self", scope) if is_method else scope.owner(name)
+        if home is None or home is not self._names.scope(function).parent:
+            return False
+        if home.bindings.get(function.name.value) != [None] or not self._is_as_written(function, home):
             return False
         if function not in self._helpers:
             self._helpers[function] = False  # what calls itself proves nothing
             self._helpers[function] = self._returns_tensor(function)
         return self._helpers[function]
+
+    def _is_as_written(self, function: cst.FunctionDef, home: Scope) -> bool:
+        """Tell whether a function gives what its body returns: torch's decorators leave that alone, others may not."""
+        written = (each.decorator for each in function.decorators)
+        called = (each.func if isinstance(each, cst.Call) else each for each in written)
+        return all(_HARMLESS.match(self._names.resolve(each, home) or "") for each in called)
 
     def _returns_tensor(self, function: cst.FunctionDef) -> bool:
         if function.asynchronous is not None:
@@ -343,14 +357,15 @@ class TensorNames:
         return bound == [None] and _are_batched(batch) and _BATCHES.search(name_of(source)) is not None
 
     def _is_given_loader(self, source: cst.BaseExpression) -> bool:
-        """Tell whether each call of the function in the file passes torch's loader where it loops over a parameter."""
+        """Tell whether each call by the function's name passes torch's loader where it loops over a parameter."""
         names = [param.name.value for param in self._given()]
         if not isinstance(source, cst.Name) or source.value not in names or not isinstance(self._body, cst.FunctionDef):
             return False
         is_method = names[0] == "self"
         place = names.index(source.value) - is_method
-        spelled = f"self.{self._body.name.value}" if is_method else self._body.name.value
-        calls = [each for each in self._names.calls if dotted(each[0].func) == spelled]
+        called = method_of if is_method else lambda call: dotted(call.func)
+        name = self._body.name.value
+        calls = [each for each in self._names.calls if each[0].args and called(each[0]) == name]
         return bool(calls) and all(
             (given := argument(call, place, source.value)) is not None
             and self._is_loader(self._names.constant(given, scope))

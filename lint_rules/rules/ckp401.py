@@ -782,6 +782,24 @@ class SaveWholeModule(Rule):
             serialization.save(net.state_dict(), "net.pt")
             """,
         ),
+        Example(
+            """
+            import torch
+
+            lib = torch
+            net = lib.nn.Linear(2, 2)
+            lib.save(net, "net.pt")
+            """,
+            why="torch under a name that it is bound to",
+            lines=(5,),
+            fixed="""
+            import torch
+
+            lib = torch
+            net = lib.nn.Linear(2, 2)
+            lib.save(net.state_dict(), "net.pt")
+            """,
+        ),
     )
     valid = (
         Example(

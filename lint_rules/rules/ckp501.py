@@ -679,6 +679,7 @@ class DiscardedTensorTo(Rule):
                 names: list[str]
 
 
+            @torch.no_grad()
             def prepared(path):
                 image = transforms.ToTensor()(read(path))
                 return image.unsqueeze(0)
@@ -698,7 +699,7 @@ class DiscardedTensorTo(Rule):
 
 
             def train(loader, net, device):
-                net.train(True)
+                net.train()
                 for step, (images, boxes) in enumerate(loader):
                     boxes.to(device)
                     net(images, boxes)
@@ -714,6 +715,20 @@ class DiscardedTensorTo(Rule):
                         out = net(pictures)
                         out.last_hidden_state.cpu()
 
+                def begin(self, net, device):
+                    net.train()
+                    self.train(DataLoader(Boxes(), batch_size=4), device)
+                    drawn = self.draw(2)
+                    drawn.to(device)
+
+                def train(self, loader, device):
+                    for pictures, boxes in loader:
+                        boxes.to(device)
+
+                @staticmethod
+                def draw(size):
+                    return torch.randn(size)
+
 
             style, content = torch.zeros(2), read("a.png")
             style.to("cuda")
@@ -726,15 +741,17 @@ class DiscardedTensorTo(Rule):
             """,
             why="told by a class, by annotations of several, by what helpers return, and by whoever passes the loader",
             lines=(
-                28,
-                30,
-                32,
-                39,
-                49,
-                51,
-                55,
-                57,
-                59,
+                29,
+                31,
+                33,
+                40,
+                50,
+                52,
+                58,
+                62,
+                70,
+                72,
+                74,
             ),
         ),
     )
@@ -1001,5 +1018,66 @@ class DiscardedTensorTo(Rule):
             train(Graphs(), net, "cuda")
             """,
             why="other fields, elements, helpers and loaders",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+            from torch.utils.data import DataLoader
+
+            from base import Base, remote
+            from data import Boxes, graphs
+
+
+            def noise(shape):
+                return torch.zeros(shape)
+
+
+            @remote
+            def later(shape):
+                return torch.zeros(shape)
+
+
+            class Other:
+                def make(self):
+                    return torch.zeros(2)
+
+
+            class Run(Base):
+                def __init__(self, device):
+                    self.logits = nn.Linear(2, 2)
+                    self.logits.to(device)
+
+                def start(self, device):
+                    first = self.noise(2)
+                    first.to(device)
+                    second = self.make()
+                    second.to(device)
+                    self.train(DataLoader(Boxes()), device)
+
+                def train(self, loader, device):
+                    for images, boxes in loader:
+                        boxes.to(device)
+
+
+            def twice(shape):
+                return torch.zeros(shape)
+
+
+            twice = remote(twice)
+            both = twice(2)
+            both.to("cuda")
+
+
+            def pick(make, device):
+                part = make(2)
+                part.to(device)
+
+
+            third = later(2)
+            third.to("cuda")
+            Run("cpu").train(graphs(), "cpu")
+            """,
+            why="methods of other classes, a helper that is changed, a loader passed from outside, and a head",
         ),
     )

@@ -101,10 +101,13 @@ class TestInvalid:
     def test_passes_the_prefilter(self, rule: Rule, example: Example) -> None:
         assert prefilter.wanted(example.source.encode(), (rule,)) == (rule,)
 
+    @pytest.mark.parametrize("indent", [None, 1])
     @pytest.mark.parametrize("lines", [True, False])
-    def test_passes_the_prefilter_in_a_notebook_of_one_line(self, rule: Rule, example: Example, *, lines: bool) -> None:
+    def test_passes_the_prefilter_in_a_notebook(
+        self, rule: Rule, example: Example, *, lines: bool, indent: int | None
+    ) -> None:
         source = example.source.splitlines(keepends=True) if lines else example.source
-        notebook = json.dumps({"cells": [{"cell_type": "code", "source": source}]})
+        notebook = json.dumps({"cells": [{"cell_type": "code", "source": source}]}, indent=indent)
         assert prefilter.wanted(notebook.encode(), (rule,)) == (rule,)
 
     def test_shows_in_the_outline(self, rule: Rule, example: Example) -> None:
