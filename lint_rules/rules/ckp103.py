@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lint_rules.loading import STATE_METHOD
+from lint_rules.prefilter import may_be_notebook
 from lint_rules.rule import Example, Finding, Rule
 
 if TYPE_CHECKING:
@@ -24,7 +25,28 @@ _OTHERS = re.compile(
 )
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 
+_CALLED = re.compile(rb"\.\s*load_state_dict\s*\(")
+_TOLD = re.compile(rb"strict\b(?!\s*=\s*True\b)|,\s*(?:#[^\n]*\n\s*)?(?!True\b)\w+\s*[,)]")
+#: What opens and closes brackets, and where brackets count for nothing.
+_BRACKETS = re.compile(rb"[()]|#[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'")
+_LONGEST_CALL = 2000  # bytes
 _OVERRIDE = re.compile(rf"\bdef\s+{STATE_METHOD}\b")
+
+
+def _may_be_told(data: bytes) -> bool:
+    """Tell whether a call may be given another `strict` than True."""
+    return any(_TOLD.search(data, call.end(), _end_of_call(data, call.end())) for call in _CALLED.finditer(data))
+
+
+def _end_of_call(data: bytes, start: int) -> int:
+    """Find the bracket that closes a call behind its opening one; the longest call's end where that is uncertain."""
+    most = start + _LONGEST_CALL
+    depth = 1
+    for found in _BRACKETS.finditer(data, start, most) if not may_be_notebook(data) else ():
+        depth += {b"(": 1, b")": -1}.get(found[0], 0)
+        if depth == 0:
+            return found.end()
+    return most
 
 
 def _may_be_lenient(call: ast.Call) -> bool:
@@ -162,16 +184,7 @@ class StrictFalseIgnored(Rule):
     code = "CKP103"
     name = "strict-false-ignored"
     summary = "`strict=False`, and the keys that did not match are thrown away"
-    needs = (
-        (
-            b"state_dict",
-            b".load_state_dict",
-            re.compile(
-                rb"\.\s*load_state_dict\s*\("
-                rb"[\s\S]{1,2000}?(?:\bstrict\b(?!\s*=\s*True\b)|,\s*(?:#[^\n]*\n\s*)?False\s*[,)])"
-            ),
-        ),
-    )
+    needs = ((b"state_dict", b".load_state_dict", _may_be_told),)
     marks = frozenset({STATE_METHOD})
 
     def follows_in(self, outline: Outline) -> bool:
@@ -221,6 +234,28 @@ class StrictFalseIgnored(Rule):
             """,
             why="the result is thrown away",
             lines=(4,),
+        ),
+        Example(
+            """
+            LENIENT = False
+
+
+            def restore(model, state):
+                model.load_state_dict(state, LENIENT)
+            """,
+            why="a name that says nothing",
+            lines=(5,),
+        ),
+        Example(
+            """
+            def restore(model, states):
+                model.load_state_dict(
+                    states["1) averaged"],  # or 2)
+                    strict=False,
+                )
+            """,
+            why="brackets in a string and in a comment",
+            lines=(2,),
         ),
         Example(
             """
