@@ -108,11 +108,11 @@ class Context:
         line, column, end_line, end_column = self._positions.find(node)
         return self._region.origin(line), column + 1, self._region.origin(end_line), end_column + 1
 
-    def text(self, node: cst.CSTNode | None) -> str:
-        """Give the lines that a node stands on as they are in the source, with what was cut out of it; None for all."""
-        if node is None:
+    def text(self, function: cst.FunctionDef | None) -> str:
+        """Give the lines of a function as they are in the source, with what was cut out of it; None for all lines."""
+        if function is None:
             return "".join(self._lines)
-        line, _, end_line, _ = self.span(node)
+        line, end_line = self._positions.lines(function)
         return "".join(self._lines[line - 1 : end_line])
 
     def source(self, node: cst.CSTNode) -> str:

@@ -30,12 +30,14 @@ class _Statement:
 
     Attributes:
         node: The statement.
+        syntax: The same statement as Python's own parser reads it; of several on one line the first.
         line: The line of the narrowed source that its first token stands on.
         indents: The indentation of each block around it, None where it is the module's usual one.
         places: Where its nodes stand, once that was asked for.
     """
 
     node: cst.SimpleStatementLine | cst.BaseCompoundStatement
+    syntax: ast.stmt
     line: int
     indents: tuple[str | None, ...]
     places: Mapping[cst.CSTNode, CodeRange] | None = None
@@ -63,6 +65,11 @@ class Positions:
         above = statement.line - len(statement.indents) - _lines_above(statement.node) - 1
         return place.start.line + above, place.start.column, place.end.line + above, place.end.column
 
+    def lines(self, function: cst.FunctionDef) -> tuple[int, int]:
+        """Give the first and the last line of a function in the source, both from 1; its decorators stand above."""
+        syntax = self._homes[function].syntax
+        return syntax.lineno, syntax.end_lineno or syntax.lineno
+
     @cached_property
     def _homes(self) -> dict[cst.CSTNode, _Statement]:
         """The innermost statement for each node."""
@@ -89,7 +96,7 @@ class Positions:
             same = syntax[position]
             decorators = getattr(same, "decorator_list", ())
             first = min((same.lineno, *(decorator.lineno for decorator in decorators)))
-            yield _Statement(node, bisect_left(self._region.lines, first) + 1, indents)
+            yield _Statement(node, same, bisect_left(self._region.lines, first) + 1, indents)
             around = (*indents, node.indent) if isinstance(node, cst.Match) else indents
             for block, inside in _blocks(node, same):
                 if isinstance(block, cst.IndentedBlock):

@@ -147,9 +147,10 @@ def narrow(text: str, outline: Outline, rules: Sequence[Rule]) -> Region:
 
 
 def _mark(inside: _Homes, outline: Outline, rules: Sequence[Rule]) -> None:
-    """Note which functions hold a mark of a rule."""
+    """Note which functions hold a mark of a rule, or a line that it asks for."""
     marks: frozenset[str] = frozenset().union(*(rule.marks_in(outline) for rule in rules))
-    for line in marked_lines(outline, marks) if rules else ():
+    lines = marked_lines(outline, marks) if rules else set()
+    for line in lines.union(*(rule.lines_in(outline) for rule in rules)):
         inside.on(line).need()
 
 

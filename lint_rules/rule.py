@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from lint_rules.engine import Context
     from lint_rules.outline import Outline
@@ -201,6 +201,17 @@ class Rule(ABC):
             outline: The source's calls and statements, and what its names may stand for.
         """
         return self.marks
+
+    def lines_in(self, outline: Outline) -> Collection[int]:  # noqa: ARG002 -- what rules override
+        """Give lines that make the functions around them interesting, besides those with marks; none by default.
+
+        Args:
+            outline: The source's calls and statements, and what its names may stand for.
+
+        Returns:
+            Lines of the source, from 1.
+        """
+        return ()
 
     def may_find(self, outline: Outline) -> bool:  # noqa: ARG002 -- what rules override
         """Tell from what Python's own parser sees whether there can be anything to report.

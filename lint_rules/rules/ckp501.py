@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from lint_rules.knowledge import COMPUTES, ONLY_TENSORS, TENSOR_KEYS
-from lint_rules.outline import last_name
+from lint_rules.outline import last_name, nodes
 from lint_rules.prefilter import may_be_notebook, places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import libcst as cst
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from lint_rules.tensor_names import TensorNames
 
 _MOVES = frozenset({"to", "cuda", "cpu"})
+#: Attributes of tensors that are tensors.
+_PARTS = frozenset({"data", "grad"})
 
 _SHOWS = "|".join(sorted(ONLY_TENSORS)).encode()
 _COMPUTES = "|".join(sorted(COMPUTES)).encode()
@@ -106,14 +109,70 @@ def _moved(outline: Outline) -> list[ast.expr]:
 
 
 def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:
-    """Tell whether what is moved may be a tensor for certain: an attribute has to be assigned, or be known by name."""
+    """Tell whether what is moved may be a tensor for certain: something has to be bound to it, or done with it."""
     if isinstance(moved, ast.Attribute):
-        known = moved.attr in {*TENSOR_KEYS, "timesteps", "data", "grad"} or moved.attr in outline.members
-        known = known or any(last_name(node.target) == moved.attr for node in outline.of(ast.AnnAssign))
-        return known or bool(outline.methods("register_buffer"))
+        if moved.attr in _PARTS and isinstance(moved.value, ast.Name):
+            return _may_be_tensor(moved.value, outline)
+        if moved.attr in {*TENSOR_KEYS, "timesteps"}:
+            return True
+        if _is_own(moved):
+            return moved.attr in outline.members or bool(outline.methods("register_buffer"))
+        return any(last_name(node.target) == moved.attr for node in outline.of(ast.AnnAssign))
     if isinstance(moved, ast.Call):
         return isinstance(moved.func, ast.Attribute) and moved.func.attr in ONLY_TENSORS
-    return isinstance(moved, (ast.Name, ast.Subscript))
+    return isinstance(moved, ast.Subscript) or (isinstance(moved, ast.Name) and _may_show(moved.id, outline))
+
+
+def _may_show(name: str, outline: Outline) -> bool:
+    """Tell whether a name is bound, annotated, asked for its type, or used as only tensors can be."""
+    used = (cast("ast.Attribute", each.func).value for method in ONLY_TENSORS for each in outline.methods(method))
+    tests = (each for test in outline.of(ast.If) for each in nodes(test.test))
+    asked = (each.args[0] for each in tests if isinstance(each, ast.Call) and each.args)
+    return (
+        any(each.id == name and type(each.ctx) is ast.Store for each in outline.of(ast.Name))
+        or any(each.arg == name and each.annotation is not None for each in outline.of(ast.arg))
+        or any(last_name(each) == name for each in chain(used, asked))
+    )
+
+
+def _is_own(node: ast.expr) -> bool:
+    """Tell whether an expression is an attribute of `self`, or of one of its attributes."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name) and node.id == "self"
+
+
+def _around(lines: set[int], outline: Outline) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Give the functions around some lines, and those that they, or the code outside of functions, take values from."""
+    functions = [*outline.of(ast.FunctionDef, ast.AsyncFunctionDef)]
+    every = frozenset(chain.from_iterable(map(_lines, functions)))
+    taking = [each for each in outline.of(ast.Assign, ast.AnnAssign, ast.Return) if isinstance(each.value, ast.Call)]
+    found = [each for each in functions if not lines.isdisjoint(_lines(each))]
+    grown = -1
+    while len(found) > grown:
+        grown = len(found)
+        code = frozenset(chain.from_iterable(map(_lines, found)))
+        taken = {last_name(each.value.func) for each in taking if each.lineno in code or each.lineno not in every}
+        found += [each for each in functions if each.name in taken and each not in found]
+    return found
+
+
+def _shown_elsewhere(
+    functions: Sequence[ast.FunctionDef | ast.AsyncFunctionDef], outline: Outline
+) -> Iterator[ast.expr]:
+    """Yield where attributes that functions read are given, and the calls that may pass them what they loop over."""
+    code = frozenset(chain.from_iterable(map(_lines, functions)))
+    names = {each.name for each in functions}
+    own = [each for each in outline.of(ast.Attribute) if _is_own(each)]
+    read = {each.attr for each in own if each.lineno in code}
+    yield from (each for each in own if each.attr in read and type(each.ctx) is ast.Store)
+    for call in outline.methods("register_buffer"):
+        yield from (each for each in call.args[:1] if getattr(each, "value", None) in read)
+    yield from (call for call in outline.calls if last_name(call.func) in names)
+
+
+def _lines(function: ast.stmt) -> range:
+    return range(function.lineno, (function.end_lineno or 0) + 1)
 
 
 def _is_shown(call: cst.Call, context: Context) -> bool:
@@ -180,22 +239,17 @@ class DiscardedTensorTo(Rule):
     name = "discarded-tensor-to"
     summary = "A tensor is moved and the result thrown away"
     needs = ((b"torch", _may_move_tensor),)
-    marks = _MOVES | {"__init__"}
+    marks = frozenset()
 
     def may_find(self, outline: Outline) -> bool:
         """Tell whether a move is a statement of its own, of something that may be a tensor."""
         return any(_may_be_tensor(moved, outline) for moved in _moved(outline))
 
-    def marks_in(self, outline: Outline) -> frozenset[str]:
-        """Add what may make something that is moved a tensor: attributes, functions of the source, and loaders."""
-        moved = set(map(last_name, _moved(outline)))
-        makers = (
-            last_name(node.value.func)
-            for node in outline.of(ast.Assign)
-            if isinstance(node.value, ast.Call) and not moved.isdisjoint(map(last_name, node.targets))
-        )
-        attributes = (each.attr for each in _moved(outline) if isinstance(each, ast.Attribute))
-        return self.marks.union({"DataLoader"}, attributes, outline.defined.intersection(makers))
+    def lines_in(self, outline: Outline) -> set[int]:
+        """Give the lines of the moves, and of what may show that they move tensors."""
+        moved = _moved(outline)
+        around = _around({each.lineno for each in moved}, outline)
+        return {each.lineno for each in (*moved, *around, *_shown_elsewhere(around, outline))}
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each tensor that is moved in vain.

@@ -236,6 +236,65 @@ PROGRAMS = {
         "CKP503",
         [8],
     ),
+    "another method registers what is moved": (
+        """
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def reset(self, size):
+                self.register_buffer("scale", size)
+            def place(self, device):
+                self.scale.to(device)
+        """,
+        "CKP501",
+        [8],
+    ),
+    "a function takes what is moved from one that takes it from another": (
+        """
+        import torch
+
+        def raw():
+            return torch.randn(3)
+        def noise():
+            made = raw()
+            return made
+        def sample(device):
+            drawn = noise()
+            drawn.to(device)
+        """,
+        "CKP501",
+        [10],
+    ),
+    "not everybody passes a loader": (
+        """
+        import torch
+        from torch.utils.data import DataLoader
+
+        def train(batches, device):
+            for one, other in batches:
+                one.to(device)
+        def first(data):
+            train(DataLoader(data), "cuda")
+        def second(encoded):
+            train(encoded, "cuda")
+        """,
+        "CKP501",
+        [],
+    ),
+    "an attribute of an attribute": (
+        """
+        import torch
+
+        class Runner:
+            def fill(self):
+                self.state.noise = torch.randn(3)
+            def place(self, device):
+                self.state.noise.to(device)
+        """,
+        "CKP501",
+        [7],
+    ),
 }
 
 
