@@ -125,7 +125,29 @@ class Outline:
         functions = _Functions(names, self._known)
         if "torch" in self._stars or any(functions.may_be(arg) for call in self.calls for arg in call.args):
             return None
-        return [call for call in self.calls if functions.may_be(call.func)]
+        found = [call for call in self.calls if functions.may_be(call.func)]
+        named = {each.func.id for each in found if isinstance(each.func, ast.Name)}
+        unsure = {name for name in named if self._is_unsure(name)}
+        return [each for each in found if not (isinstance(each.func, ast.Name) and each.func.id in unsure)]
+
+    def _is_unsure(self, name: str) -> bool:
+        """Tell whether a name that is not imported stands for nothing certain, as `Names.resolve` has it.
+
+        That is so where each scope that assigns it also takes it as a parameter, or defines a function of that name.
+        """
+        if any(name in {each.name, each.asname} for each in self.of(ast.alias)):
+            return False
+        functions = [*self.of(ast.FunctionDef, ast.AsyncFunctionDef)]
+        scopes = sorted((*functions, *self.classes), key=lambda each: each.lineno)
+
+        def home(node: ast.Name | ast.stmt) -> ast.stmt | None:
+            around = [each for each in scopes if each is not node and each.lineno <= node.lineno <= each.end_lineno]
+            return around[-1] if around else None
+
+        others = {home(each) for each in functions if each.name == name}
+        others |= {each for each in functions if any(name == parameter.arg for parameter in _parameters(each.args))}
+        assigned = {home(each) for each in self.of(ast.Name) if each.id == name and type(each.ctx) is ast.Store}
+        return assigned <= others
 
     def may_use(self, names: Collection[str]) -> bool:
         """Tell whether a source may refer to one of some functions of torch, or hands on torch itself."""
@@ -246,6 +268,10 @@ def _meanings(node: ast.expr, known: Mapping[str, set[str]]) -> set[str]:
 
 def _longer(name: str, attribute: str) -> str:
     return f"{name}.{attribute}" if name.count(".") < _DEPTH else name
+
+
+def _parameters(arguments: ast.arguments) -> list[ast.arg]:
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
 
 
 def _bindings(node: ast.AST) -> Iterator[tuple[str, str | ast.expr]]:

@@ -81,12 +81,30 @@ def test_nodes_are_those_of_ast_in_the_same_order(module: ModuleType | None) -> 
         "import importlib\nimportlib.import_module('torch').load(p)",
         "from importlib import import_module as get\nlib = get('torch')\nlib.load(p)",
         "import torch\n(read := torch.load)(p)",
+        "import torch\ndef f(read): ...\nread = torch.load\nread(p)",
+        "import torch\ndef f(read): ...\ndef g():\n    read = torch.load\n    read(p)",
+        "import torch\ndef read(): ...\ndef g():\n    read = torch.load\n    read(p)",
+        "import torch\ndef f(read):\n    class A:\n        read = torch.load\n        read(p)",
+        "from torch import load as read\ndef f(read):\n    read = read or 1\nread(p)",
     ],
 )
 def test_calls_by_any_name(text: str) -> None:
     last = text.splitlines()[-1].strip()
     assert last in (calls(text) or ())
     assert outline(text).may_use(LOAD)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch\ndef f(read=None):\n    read = read or g\n    if a: read = torch.load\n    read(p)",
+        "import torch\nclass A:\n    def f(self, read):\n        read = torch.load\n        read(p)",
+        "import torch\ndef f(*, read):\n    read = torch.load\n    def g():\n        read(p)",
+        "import torch\ndef f():\n    if a:\n        def read(p): ...\n    else:\n        read = torch.load\n    read(p)",
+    ],
+)
+def test_names_that_stand_for_several_things(text: str) -> None:
+    assert calls(text) == []
 
 
 @pytest.mark.parametrize(
