@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lint_rules.knowledge import MODULE
+from lint_rules.knowledge import MODULE, SAME_MODULE
 from lint_rules.loading import TORCH_SAVE_NEEDS
 from lint_rules.prefilter import places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
@@ -28,7 +28,8 @@ _STATE = re.compile(rb"(?i)(?:state|dict|ckpt|checkpoint|args|data|opt\w*|config
 _BOUND = re.compile(rb"=[^\n]*\btorch\.save\b(?!\()")
 #: An entry of a dict that may be a module.
 _ENTRY = re.compile(
-    rb"(?i)[\"']\\?\s*(?::|\]\s*=)\s*(?:(?:copy\.)?deepcopy\()?[\w.]*(?:model|net|coder|actor|critic|policy|ema|rator)\w*\s*[,})\n\\]"
+    rb"(?i)[\"']\\?\s*(?::|\]\s*=)\s*(?:(?:copy\.)?deepcopy\()?[\w.]*(?:model|net|coder|actor|critic|policy|ema|rator)\w*"
+    rb"(?:\.(?:" + "|".join(sorted(SAME_MODULE)).encode() + rb")\([^()\n]*\))*\s*[,})\n\\]"
 )
 #: What shows that there is a module somewhere.
 _MODULES = re.compile(
@@ -608,6 +609,22 @@ class SaveWholeModule(Rule):
             """,
             why="a dict that has a name, with an attribute that is given as a module",
             lines=(12,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Detector
+
+            net = Detector()
+            net.load_state_dict(torch.load("detector.pt", weights_only=True))
+            for parameter in net.parameters():
+                parameter.requires_grad = False
+            ckpt = {"model": net.half(), "epoch": -1}
+            torch.save(ckpt, "published.pt")
+            """,
+            why="a dict that has a name, with a module that is made smaller",
+            lines=(10,),
         ),
         Example(
             """

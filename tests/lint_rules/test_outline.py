@@ -100,7 +100,7 @@ def test_calls_by_any_name(text: str) -> None:
         "import torch\ndef f(read=None):\n    read = read or g\n    if a: read = torch.load\n    read(p)",
         "import torch\nclass A:\n    def f(self, read):\n        read = torch.load\n        read(p)",
         "import torch\ndef f(*, read):\n    read = torch.load\n    def g():\n        read(p)",
-        "import torch\ndef f():\n    if a:\n        def read(p): ...\n    else:\n        read = torch.load\n    read(p)",
+        "import torch\ndef f():\n    if a:\n        def g(p): ...\n    else:\n        g = torch.load\n    g(p)",
     ],
 )
 def test_names_that_stand_for_several_things(text: str) -> None:
