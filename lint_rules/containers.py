@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from lint_rules.evidence import own, returned
-from lint_rules.knowledge import ADDERS, COPIERS, PARAMETERS, PLAIN_CONTAINERS, REGISTERING, REGISTRIES, TELLS_PARTS
+from lint_rules.knowledge import (
+    ADDERS,
+    BUILDING,
+    COPIERS,
+    PARAMETERS,
+    PLAIN_CONTAINERS,
+    REGISTERING,
+    REGISTRIES,
+    TELLS_PARTS,
+)
 from lint_rules.tree import dotted, method_of, text_of, walk
 
 if TYPE_CHECKING:
@@ -75,7 +84,7 @@ def hiding(definition: cst.ClassDef, modules: Modules, names: Names) -> list[Con
         return []
     attributes: dict[str, Container] = {}
     helpers = {method.name.value: method for method in methods}
-    for method in methods:
+    for method in filter(_builds, methods):
         _Method(method, modules, names, attributes, helpers).read()
     return [each for each in attributes.values() if each.hides_layers]
 
@@ -85,6 +94,11 @@ def _registers(node: cst.CSTNode) -> bool:
     if isinstance(node, cst.Attribute):
         return node.attr.value in REGISTRIES
     return isinstance(node, cst.Call) and (dotted(node.func) or "").rpartition(".")[2] in REGISTERING
+
+
+def _builds(method: cst.FunctionDef) -> bool:
+    """Tell whether a method may make layers, and not only hand them on."""
+    return method.name.value == "__init__" or any(_last_name(node) in BUILDING for node in walk(method))
 
 
 def read_to_register(tree: cst.Module) -> Iterator[str]:
@@ -248,7 +262,7 @@ def _takes_apart(target: cst.BaseExpression) -> bool:
     return isinstance(target, (cst.Tuple, cst.List)) and all(_own_attribute(each.value) for each in target.elements)
 
 
-def _last_name(node: cst.BaseExpression) -> str:
+def _last_name(node: cst.CSTNode) -> str:
     return node.attr.value if isinstance(node, cst.Attribute) else node.value if isinstance(node, cst.Name) else ""
 
 

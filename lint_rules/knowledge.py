@@ -272,3 +272,20 @@ REGISTRIES = frozenset({"_modules", "__dict__"})
 TELLS_PARTS = frozenset(
     {"parameters", "named_parameters", "state_dict", "named_children", "_apply", "children", "modules"}
 )
+#: What a method mentions that makes layers or puts them somewhere. Others hand on what a module keeps, as to a function
+#: that runs it.
+BUILDING = frozenset(
+    {
+        "append",
+        "extend",
+        "insert",
+        "ModuleList",
+        "ModuleDict",
+        "Sequential",
+        "Linear",
+        "Conv1d",
+        "Conv2d",
+        "Conv3d",
+        "Parameter",
+    }
+)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lint_rules.knowledge import BASE, MODULE, SAME_MODULE, STATELESS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from lint_rules.origins import Origins
 
@@ -115,6 +115,24 @@ class Outline:
     def methods(self, name: str) -> list[ast.Call]:
         """Give the calls of a method, whatever they are called on."""
         return [call for call in self.calls if isinstance(call.func, ast.Attribute) and call.func.attr == name]
+
+    def reached(self, start: Iterable[ast.expr], calls: Collection[ast.Call]) -> list[Any]:
+        """Give the functions around some expressions, and those that some calls in them may be of, however far.
+
+        Args:
+            start: The expressions.
+            calls: The calls that are followed, in these functions and in the code outside of all functions.
+        """
+        functions = [*self.of(ast.FunctionDef, ast.AsyncFunctionDef)]
+        lines = {each: range(each.lineno, each.end_lineno + 1) for each in functions}
+        inside = frozenset(chain.from_iterable(lines.values()))
+        places = {each.lineno for each in start}
+        found = [each for each in functions if not places.isdisjoint(lines[each])]
+        called = {last_name(call.func) for call in calls if call.lineno not in inside}
+        for each in found:
+            called |= {last_name(call.func) for call in calls if call.lineno in lines[each]}
+            found += [other for other in functions if other.name in called and other not in found]
+        return found
 
     def calls_of(self, names: Collection[str]) -> list[ast.Call] | None:
         """Give the calls that may be of some functions of torch, such as `torch.load`, by any name.

@@ -13,7 +13,7 @@ from lint_rules.prefilter import may_be_notebook, places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import libcst as cst
 
@@ -142,37 +142,24 @@ def _is_own(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "self"
 
 
-def _around(lines: set[int], outline: Outline) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Give the functions around some lines, and those that they, or the code outside of functions, take values from."""
-    functions = [*outline.of(ast.FunctionDef, ast.AsyncFunctionDef)]
-    every = frozenset(chain.from_iterable(map(_lines, functions)))
-    taking = [each for each in outline.of(ast.Assign, ast.AnnAssign, ast.Return) if isinstance(each.value, ast.Call)]
-    found = [each for each in functions if not lines.isdisjoint(_lines(each))]
-    grown = -1
-    while len(found) > grown:
-        grown = len(found)
-        code = frozenset(chain.from_iterable(map(_lines, found)))
-        taken = {last_name(each.value.func) for each in taking if each.lineno in code or each.lineno not in every}
-        found += [each for each in functions if each.name in taken and each not in found]
-    return found
+def _evidence(outline: Outline) -> Iterator[ast.expr | ast.stmt]:
+    """Yield what is moved, and what may show elsewhere that it is a tensor.
 
-
-def _shown_elsewhere(
-    functions: Sequence[ast.FunctionDef | ast.AsyncFunctionDef], outline: Outline
-) -> Iterator[ast.expr]:
-    """Yield where attributes that functions read are given, and the calls that may pass them what they loop over."""
-    code = frozenset(chain.from_iterable(map(_lines, functions)))
-    names = {each.name for each in functions}
+    That is the functions from which the code around takes values, where attributes that this code reads are given, and
+    the calls that may pass to it what it loops over.
+    """
+    moved = _moved(outline)
+    taken = (each.value for each in outline.of(ast.Assign, ast.AnnAssign, ast.Return))
+    functions = outline.reached(moved, [each for each in taken if isinstance(each, ast.Call)])
+    lines = frozenset(chain.from_iterable(range(each.lineno, each.end_lineno + 1) for each in functions))
     own = [each for each in outline.of(ast.Attribute) if _is_own(each)]
-    read = {each.attr for each in own if each.lineno in code}
+    read = {each.attr for each in own if each.lineno in lines}
+    names = {each.name for each in functions}
+    yield from chain(moved, functions)
     yield from (each for each in own if each.attr in read and type(each.ctx) is ast.Store)
     for call in outline.methods("register_buffer"):
         yield from (each for each in call.args[:1] if getattr(each, "value", None) in read)
     yield from (call for call in outline.calls if last_name(call.func) in names)
-
-
-def _lines(function: ast.stmt) -> range:
-    return range(function.lineno, (function.end_lineno or 0) + 1)
 
 
 def _is_shown(call: cst.Call, context: Context) -> bool:
@@ -247,9 +234,7 @@ class DiscardedTensorTo(Rule):
 
     def lines_in(self, outline: Outline) -> set[int]:
         """Give the lines of the moves, and of what may show that they move tensors."""
-        moved = _moved(outline)
-        around = _around({each.lineno for each in moved}, outline)
-        return {each.lineno for each in (*moved, *around, *_shown_elsewhere(around, outline))}
+        return {node.lineno for node in _evidence(outline)}
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each tensor that is moved in vain.

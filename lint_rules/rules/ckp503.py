@@ -131,11 +131,19 @@ def _is_kept(name: bytes, data: bytes) -> bool:
     )
 
 
-def _may_hide(definition: ast.ClassDef, outline: Outline, weights: frozenset[ast.AST]) -> bool:
-    """Tell whether an attribute of a class may be given nothing but plain containers, and layers into one of them."""
+def _hidden(outline: Outline) -> set[str]:
+    """Name the attributes in which classes that may be modules may keep layers that they do not see."""
+    classes = [each for each in outline.classes if outline.may_be_module_class(each)]
+    weights = outline.calls_of(PARAMETERS) if classes else []
+    made = frozenset(outline.calls if weights is None else weights)
+    return {name for each in classes for name in _hidden_by(each, outline, made)}
+
+
+def _hidden_by(definition: ast.ClassDef, outline: Outline, weights: frozenset[ast.AST]) -> Iterator[str]:
+    """Name the attributes of a class that may be given nothing but plain containers, and layers into one of them."""
     methods = [each for each in definition.body if isinstance(each, ast.FunctionDef)]
     if any(method.name in TELLS_PARTS or any(map(_registers, nodes(method))) for method in methods):
-        return False
+        return
     given: dict[str, list[tuple[ast.expr, _Filled]]] = defaultdict(list)
     filled: set[str] = set()
     for method in methods:
@@ -144,11 +152,10 @@ def _may_hide(definition: ast.ClassDef, outline: Outline, weights: frozenset[ast
         for name, value in names.values:
             if name.startswith("self."):
                 given[name].append((value, names))
-    return any(
-        all(names.may_be_plain(value) for value, names in values)
-        and (name in filled or any(names.may_hold(value) for value, names in values))
-        for name, values in given.items()
-    )
+    for name, values in given.items():
+        is_plain = all(names.may_be_plain(value) for value, names in values)
+        if is_plain and (name in filled or any(names.may_hold(value) for value, names in values)):
+            yield name.removeprefix("self.")
 
 
 def _registers(node: ast.AST) -> bool:
@@ -296,27 +303,18 @@ class UnregisteredSubmodules(Rule):
     name = "unregistered-submodules"
     summary = "Layers are kept in a plain list, which hides them from the checkpoint"
     needs = ((b"torch", _has_base, _may_hide_modules),)
-    marks = frozenset(
-        {
-            "__init__",
-            "append",
-            "extend",
-            "insert",
-            "add_module",
-            "register_module",
-            "register_parameter",
-            "setattr",
-            "ModuleList",
-            "ModuleDict",
-        }
-        | {"Sequential", "Linear", "Conv1d", "Conv2d", "Conv3d", "Parameter"}
-    )
+    marks = frozenset()
 
     def may_find(self, outline: Outline) -> bool:
         """Tell whether a class may keep layers in a plain container."""
-        classes = [each for each in outline.classes if outline.may_be_module_class(each)]
-        weights = outline.calls_of(PARAMETERS) if classes else []
-        return weights is None or any(_may_hide(each, outline, frozenset(weights)) for each in classes)
+        return bool(_hidden(outline))
+
+    def lines_in(self, outline: Outline) -> set[int]:
+        """Give the lines of what may be hidden, and of the functions that may make it."""
+        hidden = _hidden(outline)
+        mentioned = [node for node in outline.of(ast.Attribute) if node.attr in hidden]
+        makers = [call for call in outline.calls if isinstance(call.func, ast.Name) or _is_own_call(call)]
+        return {node.lineno for node in (*mentioned, *outline.reached(mentioned, makers))}
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Report each place where a module puts layers into a plain container of its own.
@@ -377,6 +375,78 @@ class UnregisteredSubmodules(Rule):
                     for layer in self.layers:
                         x = layer(x)
                     return x
+            """,
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            def run(layers, x):
+                for layer in layers:
+                    x = layer(x)
+                return x
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+
+                def forward(self, x):
+                    return run(self.layers, x)
+            """,
+            why="a function runs them",
+            lines=(13,),
+            fixed="""
+            from torch import nn
+
+
+            def run(layers, x):
+                for layer in layers:
+                    x = layer(x)
+                return x
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+
+                def forward(self, x):
+                    return run(self.layers, x)
+            """,
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, widths):
+                    super().__init__()
+                    self.layers = []
+                    self.grow(widths)
+
+                def grow(self, widths):
+                    for width in widths:
+                        self.layers.append(nn.Linear(width, width))
+            """,
+            why="another method fills it",
+            lines=(12,),
+            fixed="""
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, widths):
+                    super().__init__()
+                    self.layers = nn.ModuleList([])
+                    self.grow(widths)
+
+                def grow(self, widths):
+                    for width in widths:
+                        self.layers.append(nn.Linear(width, width))
             """,
         ),
         Example(
@@ -767,6 +837,39 @@ class UnregisteredSubmodules(Rule):
         ),
     )
     valid = (
+        Example(
+            """
+            from torch import nn
+
+
+            class Parts(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+
+
+            class Whole(nn.Module):
+                def __init__(self, parts):
+                    super().__init__()
+                    self.held = nn.ModuleList(parts.layers)
+            """,
+            why="another module registers them",
+        ),
+        Example(
+            """
+            from torch import nn
+
+            from blocks import stack
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+                    self.net = stack(self.layers)
+            """,
+            why="a function that builds is given them",
+        ),
         Example(
             """
             from torch import nn

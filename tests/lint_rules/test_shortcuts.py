@@ -295,6 +295,70 @@ PROGRAMS = {
         "CKP501",
         [7],
     ),
+    "a method hands on what a module hides": (
+        """
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = [nn.Linear(2, 2)]
+            def forward(self, x):
+                return run(self.layers, x)
+        """,
+        "CKP503",
+        [6],
+    ),
+    "a function makes what a module hides": (
+        """
+        from torch import nn
+
+        class Block(nn.Module):
+            def __init__(self):
+                super().__init__()
+        def block():
+            return other()
+        def other():
+            return Block()
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = [block()]
+        """,
+        "CKP503",
+        [13],
+    ),
+    "a function registers what a module hides": (
+        """
+        from torch import nn
+
+        class Parts(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = [nn.Linear(2, 2)]
+        def whole(parts):
+            return nn.ModuleList(parts.layers)
+        """,
+        "CKP503",
+        [],
+    ),
+    "a module is made inside of another one": (
+        """
+        from torch import nn
+
+        class Outer(nn.Module):
+            def parameters(self):
+                return []
+            def make(self):
+                class Inner(nn.Module):
+                    def __init__(self):
+                        super().__init__()
+                        self.layers = [nn.Linear(2, 2)]
+                return Inner()
+        """,
+        "CKP503",
+        [10],
+    ),
 }
 
 
