@@ -125,16 +125,22 @@ class Context:
         """Report a node."""
         return Finding(rule.code, rule.name, self.path, *self.span(node), message, fix)
 
-    def spelling(self, module: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
-        """Say how a module is spelled in a scope, and what must be imported for it to be spelled so."""
+    def spelling(self, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
+        """Say how a module, or a member such as `torch.nn`, is spelled in a scope, and what must be imported for it."""
         import libcst as cst
 
-        known = scope.owner(module) is not None or scope.module.stars
-        first = (module,) if known else ()
-        for name in (*first, *(bound for bound in scope.module.bindings if bound != module)):
-            if self.names.resolve(cst.Name(name), scope) == module:
-                return name, ()
-        return module, (module,)
+        known = scope.owner(name) is not None or scope.module.stars
+        first = (name,) if known else ()
+        for bound in (*first, *(each for each in scope.module.bindings if each != name)):
+            owner = scope.owner(bound)
+            runs = owner is None or bound not in owner.typing
+            if runs and self.names.resolve(cst.Name(bound), scope) == name:
+                return bound, ()
+        module, _, member = name.rpartition(".")
+        if not module:
+            return name, (name,)
+        spelled, imports = self.spelling(module, scope)
+        return f"{spelled}.{member}", imports
 
     def statement(self, call: cst.Call) -> cst.SimpleStatementLine | None:
         """Find the line that consists of nothing but a call, or an assignment of its result."""

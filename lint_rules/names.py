@@ -63,6 +63,7 @@ class Scope:
             for anything that cannot be followed (a parameter, a loop variable, a definition).
         outer: Names declared `global` or `nonlocal`, and the scope that they belong to.
         stars: Modules whose names were imported with `*`.
+        typing: Names that are bound for annotations only, below `if TYPE_CHECKING`, and missing when the code runs.
     """
 
     place: Place
@@ -70,10 +71,13 @@ class Scope:
     bindings: dict[str, list[str | cst.BaseExpression | None]] = field(default_factory=dict)
     outer: dict[str, Scope] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
+    typing: set[str] = field(default_factory=set)
 
     def bind(self, name: str, value: str | cst.BaseExpression | None) -> None:
         """Record one binding of a name."""
-        self.outer.get(name, self).bindings.setdefault(name, []).append(value)
+        home = self.outer.get(name, self)
+        home.bindings.setdefault(name, []).append(value)
+        home.typing.discard(name)
 
     def owner(self, name: str) -> Scope | None:
         """Find the scope that a name read in this one belongs to; None if nothing in the file binds it."""
@@ -301,6 +305,15 @@ class Names:
             scope = scope.parent
         self._bind(node.target, node.value, scope)
 
+    def _if(self, node: cst.If, scope: Scope) -> None:
+        known = set(scope.bindings)
+        self._read(node.test, scope)
+        self._read(node.body, scope)
+        if (dotted(node.test) or "").rpartition(".")[2] == "TYPE_CHECKING":
+            scope.typing |= scope.bindings.keys() - known
+        if node.orelse is not None:
+            self._read(node.orelse, scope)
+
     def _for(self, node: cst.For, scope: Scope) -> None:
         self._bind(node.target, None, scope)
         for child in (node.iter, node.body, node.orelse):
@@ -402,6 +415,7 @@ class Names:
         cst.AnnAssign: _annotated,
         cst.AugAssign: _augmented,
         cst.NamedExpr: _walrus,
+        cst.If: _if,
         cst.For: _for,
         cst.AsName: _as_name,
         cst.Del: _delete,

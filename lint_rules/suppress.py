@@ -1,8 +1,9 @@
 """Comments that silence findings.
 
 At the end of the first or of the last line of a finding: `# noqa` for everything, `# noqa: CKP301` or
-`# noqa: CKP301, E501` for some codes. On a line of its own, anywhere in the file, for the whole file:
-`# ckpt-lint: noqa` or `# ckpt-lint: noqa: CKP301`; ruff's and flake8's own spelling of it counts as well.
+`# noqa: CKP301, E501` for some codes. Where that line is continued by a backslash or a long string, it is at the end
+of what continues it. On a line of its own, anywhere in the file, for the whole file: `# ckpt-lint: noqa` or
+`# ckpt-lint: noqa: CKP301`; ruff's and flake8's own spelling of it counts as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import re
 import tokenize
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,15 +24,17 @@ if TYPE_CHECKING:
     from lint_rules.rule import Finding
     from lint_rules.sources import Piece
 
-#: One code: letters, then digits. What follows the codes, such as a reason, is a comment.
-_CODES = r"(?P<colon>\s*:\s*)?(?P<codes>[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*)?"
+#: Letters, then digits.
+_CODE = "[A-Z]+[0-9]+"
+#: What follows the codes, such as a reason, is a comment; a comma too many or too few is forgiven, as by ruff.
+_CODES = rf"(?P<colon>\s*:[\s,]*)?(?P<codes>{_CODE}(?:[\s,]*{_CODE})*)?"
 _LINE = re.compile(rf"#\s*noqa{_CODES}", re.IGNORECASE)
 _FILE = re.compile(rf"#\s*(?:ckpt-lint|ruff|flake8)\s*:\s*noqa{_CODES}", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
-#: A string or a comment, whichever begins first: what looks like a comment inside a string is none.
-_STRING_OR_COMMENT = re.compile(
+#: A string, a comment or a continued line, whichever begins first: what looks like a comment inside a string is none.
+_TOKEN = re.compile(
     r""""{3}(?:\\.|[^\\])*?"{3}|'{3}(?:\\.|[^\\])*?'{3}"""
-    r"""|"(?:\\\r\n|\\.|[^"\\\r\n])*"|'(?:\\\r\n|\\.|[^'\\\r\n])*'|#[^\r\n]*""",
+    r"""|"(?:\\\r\n|\\.|[^"\\\r\n])*"|'(?:\\\r\n|\\.|[^'\\\r\n])*'|#[^\r\n]*|\\(?:\r\n|\r|\n)""",
     re.DOTALL,
 )
 
@@ -41,6 +45,8 @@ class Directive:
 
     Attributes:
         codes: The codes; None for all.
+        first: The first line that it ends, from 1; before its own where no comment can stand at the ends of those, for
+            they are continued, or end inside a string.
         line: Its line in the piece, from 1.
         column: The column of its hash sign, from 1.
         text: The comment from there to the last code.
@@ -48,6 +54,7 @@ class Directive:
     """
 
     codes: tuple[str, ...] | None
+    first: int
     line: int
     column: int
     text: str
@@ -60,7 +67,8 @@ class Directive:
 
     def silences(self, finding: Finding) -> bool:
         """Say whether a finding of the same piece, or of the same source if it is meant whole, is silenced by it."""
-        is_near = self.is_whole or self.line in {finding.line, finding.end_line}
+        lines = range(self.first, self.line + 1)
+        is_near = self.is_whole or finding.line in lines or finding.end_line in lines
         return is_near and (self.codes is None or finding.code in self.codes)
 
 
@@ -68,8 +76,16 @@ def read(text: str) -> tuple[Directive, ...]:
     """Read the comments of a piece, in order; a `# noqa` inside a string is none."""
     if not (_LINE.search(text) or _FILE.search(text)):
         return ()
-    comments = (found for found in _STRING_OR_COMMENT.finditer(text) if found[0].startswith("#"))
-    return tuple(filter(None, map(_directive, comments)))
+    starts = [0, *(end.end() for end in _LINE_END.finditer(text))]
+    first: dict[int, int] = {}
+    found = []
+    for token in _TOKEN.finditer(text):
+        line, end_line = bisect_right(starts, token.start()), bisect_right(starts, token.end())
+        if not token[0].startswith("#"):
+            first[end_line] = first.get(line, line)
+        elif directive := _directive(token[0], text[starts[line - 1] : token.start()], line, first.get(line, line)):
+            found.append(directive)
+    return tuple(found)
 
 
 def keep(findings: Iterable[Finding], pieces: Iterable[Piece]) -> list[Finding]:
@@ -92,18 +108,18 @@ def keep(findings: Iterable[Finding], pieces: Iterable[Piece]) -> list[Finding]:
 
 
 def add(text: str, findings: Iterable[Finding]) -> Plan:
-    """Plan the comments that silence findings: at the end of a finding's first line, or else of its last.
+    """Plan the comments that silence findings: at the end of a finding's first line.
 
-    Codes are added to a comment that is there. A line that takes no comment, for it ends inside a string or with a
-    backslash, is left alone; a finding on such lines only stays.
+    Where that takes no comment, for it ends inside a string or with a backslash, it goes to the end of the line
+    that continues it. Codes are added to a comment that is there.
     """
     from lint_rules.fixes import Plan
     from lint_rules.rule import Edit
 
-    open_lines = {token.start[0] for token in _tokens(text) if token.type in {tokenize.NEWLINE, tokenize.NL}}
+    open_lines = [token.start[0] for token in _tokens(text) if token.type in {tokenize.NEWLINE, tokenize.NL}]
     chosen: dict[int, list[Finding]] = {}
     for finding in findings:
-        line = next((each for each in (finding.line, finding.end_line) if each in open_lines), None)
+        line = next((each for each in open_lines if each >= finding.line), None)
         if line is not None:
             chosen.setdefault(line, []).append(finding)
     lines = split_lines(text)
@@ -120,18 +136,23 @@ def add(text: str, findings: Iterable[Finding]) -> Plan:
     return Plan(tuple(edits), tuple(finding for silenced in chosen.values() for finding in silenced))
 
 
-def _directive(comment: re.Match[str]) -> Directive | None:
-    """Read a comment; one with a colon and no code says nothing that could be relied on, and silences nothing."""
-    found = _FILE.search(comment[0])
-    for match in (found,) if found else _LINE.finditer(comment[0]):
+def _directive(comment: str, before: str, line: int, first: int) -> Directive | None:
+    """Read a comment; one with a colon and no code says nothing that could be relied on, and silences nothing.
+
+    Args:
+        comment: The comment.
+        before: What stands before it on its line.
+        line: Its line.
+        first: The first line that it ends.
+    """
+    whole = _FILE.search(comment)
+    for match in (whole,) if whole else _LINE.finditer(comment):
         if match["codes"] or not match["colon"]:
-            above = [each.end() for each in _LINE_END.finditer(comment.string, 0, comment.start())]
-            column = comment.start() - (above[-1] if above else 0)
-            if found and comment.string[comment.start() - column : comment.start()].strip():
+            if whole and before.strip():
                 return None  # meant for the file, and not on a line of its own
-            codes = tuple(re.split(r"[\s,]+", match["codes"].upper())) if match["colon"] else None
+            codes = tuple(re.findall(_CODE, match["codes"].upper())) if match["colon"] else None
             written = match[0] if match["colon"] else match[0].rstrip()
-            return Directive(codes, len(above) + 1, column + match.start() + 1, written, is_whole=bool(found))
+            return Directive(codes, first, line, len(before) + match.start() + 1, written, is_whole=bool(whole))
     return None
 
 

@@ -147,6 +147,37 @@ class LoadStateDictPath(Rule):
         ),
         Example(
             """
+            from __future__ import annotations
+
+            import typing
+
+            if typing.TYPE_CHECKING:
+                import torch
+                from torch import nn
+
+
+            def restore(model: nn.Module) -> torch.Tensor:
+                model.load_state_dict("model.pt")
+            """,
+            why="torch is imported for annotations only",
+            lines=(11,),
+            fixed="""
+            from __future__ import annotations
+
+            import typing
+            import torch
+
+            if typing.TYPE_CHECKING:
+                import torch
+                from torch import nn
+
+
+            def restore(model: nn.Module) -> torch.Tensor:
+                model.load_state_dict(torch.load("model.pt", map_location="cpu", weights_only=True))
+            """,
+        ),
+        Example(
+            """
             '''Evaluate a network.'''
             import os
 

@@ -79,18 +79,6 @@ def _is_returned(place: int, line: bytes, data: bytes) -> bool:
     return start >= 0 and name != b"state_dict" and data.count(name + b"(") > 1
 
 
-def _deepcopy(context: Context) -> tuple[str, tuple[str, ...]]:
-    """Say how `copy.deepcopy` is spelled, and what must be imported for that."""
-    import libcst as cst
-
-    module = context.names.module
-    for name in module.bindings:
-        if context.names.resolve(cst.Name(name), module) == "copy.deepcopy":
-            return name, ()
-    copy, imports = context.spelling("copy", module)
-    return f"{copy}.deepcopy", imports
-
-
 class StateDictAlias(Rule):
     """Finds best states that change with the model they were taken from.
 
@@ -149,7 +137,7 @@ class StateDictAlias(Rule):
             **dict.fromkeys(kept_as_best(context.tree)),
             **dict.fromkeys(kept_to_restore(context.tree)),
         }:
-            deepcopy, imports = _deepcopy(context)
+            deepcopy, imports = context.spelling("copy.deepcopy", context.names.module)
             yield context.finding(
                 self,
                 call,

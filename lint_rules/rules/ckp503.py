@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from lint_rules.containers import Container
     from lint_rules.engine import Context
-    from lint_rules.names import Scope
     from lint_rules.outline import Outline
 
 _LAYER = rb"(?:\w+\.)*[A-Z]\w*"
@@ -255,20 +254,9 @@ def _fix(attribute: Container, definition: cst.ClassDef, context: Context) -> Fi
     has_text_keys = all(isinstance(each, cst.DictElement) and text_of(each.key) for each in written)
     if attribute.keyed and not (is_dict(value) and has_text_keys and attribute.text_keys):
         return None
-    nn, imports = _nn(context, attribute.scope)
+    nn, imports = context.spelling("torch.nn", attribute.scope)
     before = f"{nn}.ModuleDict(" if is_dict(value) else f"{nn}.ModuleList("
     return Fix(context.wrap(value, before, ")"), safe=False, imports=imports)
-
-
-def _nn(context: Context, scope: Scope) -> tuple[str, tuple[str, ...]]:
-    """Say how `torch.nn` is spelled, and what must be imported for that."""
-    import libcst as cst
-
-    for name in scope.module.bindings:
-        if context.names.resolve(cst.Name(name), scope) == "torch.nn":
-            return name, ()
-    torch, imports = context.spelling("torch", scope)
-    return f"{torch}.nn", imports
 
 
 class UnregisteredSubmodules(Rule):

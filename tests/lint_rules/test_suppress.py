@@ -32,6 +32,8 @@ def is_kept(comment: str) -> bool:
         "  # noqa: E501, CKP301",
         "  # noqa: E501,CKP301",
         "  # noqa: E501 CKP301",
+        "  # noqa: ,E501,,CKP301",
+        "  # noqa: E501CKP301",
         "  # noqa: CKP301 because the file is our own",
         "  # noqa: CKP301 -- a reason",
         "  # type: ignore[x]  # noqa: CKP301",
@@ -69,6 +71,23 @@ def test_the_first_and_the_last_line_of_a_finding_count():
 
     assert [keep([finding(1, 3)], [Piece(0, each)]) for each in silent] == [[], []]
     assert [len(keep([finding(1, 3)], [Piece(0, each)])) for each in loud] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("f() + \\\n  g() + \\\n  1  # noqa\n", {1, 2, 3}),
+        ("f(), \\\n'''\n\n''', g(), '''\n'''  # noqa\nf()\n", {1, 2, 3, 4, 5}),
+        ("f('\\\n', g)  # noqa\n", {1, 2}),
+        ("f()  # \\\ng()  # noqa\n", {2}),
+        ("f('\\\\',\ng)  # noqa\n", {2}),
+        ("'''\n'''\nf()  # noqa\n", {3}),
+    ],
+)
+def test_a_comment_ends_the_lines_that_take_none(text, lines):
+    everywhere = [finding(line) for line in range(1, text.count("\n") + 2)]
+
+    assert lines == {each.line for each in everywhere} - {each.line for each in keep(everywhere, [Piece(0, text)])}
 
 
 def test_a_noqa_inside_a_long_string_is_text():
