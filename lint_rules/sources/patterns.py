@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from pathspec import GitIgnoreSpec, PathSpec, Pattern
 
+_NEGATED_SET = re.compile(r"(?<!\\)\[\^")
 _SPECIAL = frozenset("*?[]!\\/# ")
 
 
@@ -77,7 +79,7 @@ class IgnoreFiles:
         from pathspec import PathSpec
 
         try:
-            text = Path(folder, ".gitignore").read_text(encoding="utf-8", errors="replace")
+            text = Path(folder, ".gitignore").read_text(encoding="utf-8-sig", errors="replace")
         except OSError:
             return self
         spec = _compile(text.splitlines())
@@ -91,7 +93,7 @@ class IgnoreFiles:
 
 
 def _compile(lines: Iterable[str]) -> GitIgnoreSpec:
-    """Compile patterns, leaving out what is none, as git does."""
+    """Compile patterns, leaving out what is none, as git does; to git, `[^a]` is what `[!a]` is to pathspec as well."""
     from pathspec import GitIgnoreSpec
 
     def is_pattern(line: str) -> bool:
@@ -101,7 +103,7 @@ def _compile(lines: Iterable[str]) -> GitIgnoreSpec:
             return False
         return True
 
-    lines = list(lines)
+    lines = [_NEGATED_SET.sub("[!", line) for line in lines]
     try:
         return GitIgnoreSpec.from_lines(lines)
     except ValueError:

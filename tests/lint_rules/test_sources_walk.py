@@ -167,6 +167,12 @@ def test_a_gitignore_file_may_ignore_all_but_folders_and_endings(tree):
     assert walked(".") == ["x.py", "src/deep/y.py"]
 
 
+def test_a_gitignore_file_is_read_as_git_reads_it(tree):
+    tree((".gitignore", "\ufeffx.py\n[^a-f].py\n\\[^]y.py\n"), "x.py", "a.py", "z.py", "^y.py", "[^]y.py")
+
+    assert walked(".") == ["^y.py", "a.py"]
+
+
 def test_gitignore_files_can_be_left_unread(tree):
     tree((".gitignore", "*.py"), ("pyproject.toml", "[tool.ckpt-lint]\nrespect-gitignore = false"), "x.py")
 
