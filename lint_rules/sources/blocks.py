@@ -1,7 +1,7 @@
 """Where the Python stands in a document: pure functions from lines to blocks of code.
 
-Fenced and indented blocks, directives, literal blocks and doctest prompts are found, however deeply they are nested.
-What is found may still be no Python; only a parser can tell.
+Fenced and indented blocks, directives, literal blocks and doctest prompts are found, however deeply they are nested,
+and comments, which no reader sees, are left out. What is found may still be no Python; only a parser can tell.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _DIRECTIVE = re.compile(
     r"(?P<margin>\s*)\.\. +(?:(?:code-block|sourcecode|code|ipython):: *(?P<language>\S*)"
     r"|(?:testcode|testsetup|testcleanup|doctest|jupyter-execute)::).*"
 )
+#: What begins like a directive, and is none, nor a target, a footnote or a substitution.
+_COMMENT = re.compile(r"(?P<margin>\s*)\.\.(?: +(?![\[_|])(?!.*::).*)?")
 _OPTION = re.compile(r"\s*:[\w-]+:(?:\s.*)?")
 _PROMPT = re.compile(r"\s*(?P<kind>>>>|\.\.\.)(?: |$)")
 _QUOTE = re.compile(r"[ \t]*(?:>[ \t]?)*")
@@ -79,6 +81,8 @@ def _markdown(lines: Sequence[str], at: int, end: int) -> Iterator[list[Line]]:
                 body = _slice(lines, at, closing)
                 yield _without_options([_unquoted(each) for each in body] if ">" in fence["margin"] else body)
             at = closing + 1
+        elif line.lstrip().startswith("<!--"):
+            at = next((number + 1 for number in range(start, end) if "-->" in lines[number]), at)
         elif _begins_session(line):
             at = _paragraph(lines, start, end)
             yield _slice(lines, start, at)
@@ -96,6 +100,9 @@ def _rest(lines: Sequence[str]) -> Iterator[list[Line]]:
             at = _below(lines, at, len(directive["margin"]))
             if (directive["language"] or "").lower() in _PYTHON:
                 yield _without_options(_slice(lines, start + 1, at))
+        elif comment := _COMMENT.fullmatch(line):
+            if line.strip() != ".." or (at < end and lines[at].strip()):  # alone above a blank line, it ends a block
+                at = _below(lines, at, len(comment["margin"]))
         elif line.rstrip().endswith("::") and not line.lstrip().startswith(".. "):
             at = _below(lines, at, _indent(line))
             yield _slice(lines, start + 1, at)

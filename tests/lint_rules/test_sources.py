@@ -373,8 +373,19 @@ q = 19
 r = 20
 ```
 
+<!-- prettier-ignore -->
 ```python
 s = 21
+```
+
+<!--
+```python
+t = 22
+```
+-->
+
+```python
+u = 23
 """
 
 REST = """\
@@ -426,6 +437,29 @@ Session:
 
 .. image:: x.png
    :alt: l = 12
+
+.. Not shown:
+
+       m = 13
+
+   .. code-block:: python
+
+      n = 14
+
+..
+   .. code-block:: python
+
+      o = 15
+
+.. _target:
+
+   .. code-block:: python
+
+      p = 16
+
+..
+
+   >>> q = 17
 """
 
 
@@ -433,10 +467,10 @@ class TestDocuments:
     @pytest.mark.parametrize(
         ("name", "text", "names"),
         [
-            ("x.md", MARKDOWN, "a b c e f g h j k l m n o p q s"),
-            ("x.rst", REST, "a b d e g h i j k"),
-            ("x.txt", MARKDOWN, "a b c e f g h j k l m n o p q s"),
-            ("x.txt", REST, "a b d e g h i j k"),
+            ("x.md", MARKDOWN, "a b c e f g h j k l m n o p q s u"),
+            ("x.rst", REST, "a b d e g h i j k p q"),
+            ("x.txt", MARKDOWN, "a b c e f g h j k l m n o p q s u"),
+            ("x.txt", REST, "a b d e g h i j k p q"),
         ],
     )
     def test_every_way_to_write_code_is_read(self, name, text, names):
