@@ -18,8 +18,11 @@ _BEFORE = 2
 _MOST = 6
 _TAB = 4
 
-#: What a terminal would obey is shown by its picture, which takes one column as well.
-_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
+#: What a terminal would obey is shown by its picture, if it has one, which takes one column as well.
+_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+#: What changes the character before it, or how the text runs, and takes no column of its own.
+_WITHOUT_COLUMN = frozenset({"Mn", "Me", "Cf"})
 
 
 def render(result: Result, *, color: bool) -> Iterator[str]:
@@ -61,6 +64,6 @@ def _width(text: str, end: int) -> int:
 
 
 def _columns(character: str) -> int:
-    if unicodedata.combining(character):
+    if unicodedata.category(character) in _WITHOUT_COLUMN:
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

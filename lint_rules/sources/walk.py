@@ -148,14 +148,14 @@ class Walk:
 
 
 def ignored_codes(absolute: str, settings: Settings) -> frozenset[str]:
-    """Give the codes that `per-file-ignores` turns off for a file."""
+    """Give the codes that `per-file-ignores` turns off for a file; `!` before a pattern means all other files."""
     from lint_rules import registry
 
     path = _relative(absolute, settings)
     return frozenset(
         code
         for pattern, selectors in settings.per_file_ignores
-        if patterns((pattern,)).match(path)
+        if patterns((pattern.removeprefix("!"),)).match(path) is not pattern.startswith("!")
         for selector in selectors
         for code in registry.expand(selector)
     )

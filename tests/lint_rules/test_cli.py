@@ -328,6 +328,15 @@ def test_settings_apply_by_folder_and_file():
     assert [record["path"] for record in found()] == ["x.py"]
 
 
+def test_files_are_ignored_but_for_some():
+    Path("pyproject.toml").write_text('[tool.ckpt-lint.per-file-ignores]\n"!src/**" = ["CKP301"]\n')
+    for name in ("src/deep/a.py", "tests/a.py"):
+        Path(name).parent.mkdir(parents=True)
+        Path(name).write_text(FAULTY)
+
+    assert [record["path"] for record in found()] == ["src/deep/a.py"]
+
+
 def test_the_projects_torch_counts_for_the_files_below():
     for folder in ("new", "old"):
         Path(folder).mkdir()

@@ -84,9 +84,9 @@ def test_full_cuts_a_very_long_finding():
 
 
 def test_full_shows_controls_that_a_terminal_would_obey_as_pictures():
-    shown = rendered("full", result("\x0cx = '\x1b[31m' + torch.load(p)\n", finding(1, 16, 29)))
+    shown = rendered("full", result("\x0cx = '\x1b[31\x9b' + torch.load(p)\n", finding(1, 16, 29)))
 
-    assert "1 | ␌x = '␛[31m' + torch.load(p)\n  |                ^^^^^^^^^^^^^\n" in shown
+    assert "1 | ␌x = '␛[31�' + torch.load(p)\n  |                ^^^^^^^^^^^^^\n" in shown
 
 
 @pytest.mark.parametrize("name", ["concise", "full"])
@@ -102,6 +102,7 @@ def test_a_path_stays_on_its_line(name):
         ("模型 = f(x)", 6, 4, "       ^^^^"),
         ("\tf(x)", 2, 4, "    ^^^^"),
         ("e\u0301 = f(x)", 6, 4, "    ^^^^"),
+        ("'\u200f\u2764\ufe0f' + f(x)", 9, 4, "      ^^^^"),
         ("f()", 4, 0, "   ^"),
     ],
 )
