@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lint_rules.knowledge import PUBLISHED
 from lint_rules.loaded import Loaded
 from lint_rules.loading import STATE_METHOD, STATE_NEEDS
+from lint_rules.prefilter import is_followed, places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 _LOAD = re.compile(rb"load\s*\(")
 _BOUND = re.compile(rb"\b(\w+)\s*=\s*(?:[\w.]*\.)?$")
-_TAKEN = rb"\b(\w+)\s*=\s*%s\s*[\[.]"
-_RUN = rb"\b(?:%s)(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\("
+#: What stands in front of a name that something is taken out of, and behind it; and behind one that is run.
+_TAKEN = re.compile(rb"(\w+)\s*=\s*$")
+_APART = re.compile(rb"\s*[\[.]")
+_RUN = re.compile(rb"(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\s*\(")
 _RETURNED = re.compile(rb"return\s+torch\.load\s*\(")
 _BEFORE = 200  # bytes in front of a call in which what it is assigned to stands, for a notebook may be one line
 #: What may be loaded whole and called, and has no mode.
@@ -39,10 +42,16 @@ def _may_run_what_it_loads(data: bytes) -> bool:
         bound = _BOUND.search(data, before, found.start())
         if bound is not None and bound[1] not in seen:
             seen.add(bound[1])
-            names = {bound[1], *re.findall(_TAKEN % bound[1], data)}
-            if re.compile(_RUN % b"|".join(sorted(names))).search(data) is not None:
+            if any(is_followed(data, name, _RUN) for name in (bound[1], *_taken_from(bound[1], data))):
                 return True
     return _RETURNED.search(data) is not None
+
+
+def _taken_from(name: bytes, data: bytes) -> set[bytes]:
+    """Give the names of parts of something: `model = checkpoint["model"]`."""
+    starts = (start for start in places(data, name) if _APART.match(data, start + len(name)))
+    found = (_TAKEN.search(data, max(start - _BEFORE, 0), start) for start in starts)
+    return {each[1] for each in found if each is not None}
 
 
 def _in_training_mode(mode: Mode) -> bool:

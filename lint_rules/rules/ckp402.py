@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.wrappers import Wrap
 
-_WRAPS = re.compile(rb"DataParallel\(|\bDDP\(|torch\.compile\(|DataParallel as ")
+_WRAPS = re.compile(rb"DataParallel\(|DDP(?<!\wDDP)\(|torch\.compile\(|DataParallel as ")
 _STRIPS = re.compile(
     rb"[\"'](?:module|_orig_mod)\.[\"']|(?:replace|startswith|removeprefix|strip|split)\([\"'](?:module|_orig_mod)[\"']|consume_prefix_in_state_dict_if_present|\bunwrap_model\b|de_parallel"
     rb"|\[7:\]|\[10:\]"
