@@ -84,7 +84,7 @@ def hiding(definition: cst.ClassDef, modules: Modules, names: Names) -> list[Con
         return []
     attributes: dict[str, Container] = {}
     helpers = {method.name.value: method for method in methods}
-    for method in filter(_builds, methods):
+    for method in _builders(methods):
         _Method(method, modules, names, attributes, helpers).read()
     return [each for each in attributes.values() if each.hides_layers]
 
@@ -96,9 +96,15 @@ def _registers(node: cst.CSTNode) -> bool:
     return isinstance(node, cst.Call) and (dotted(node.func) or "").rpartition(".")[2] in REGISTERING
 
 
-def _builds(method: cst.FunctionDef) -> bool:
-    """Tell whether a method may make layers, and not only hand them on."""
-    return method.name.value == "__init__" or any(_last_name(node) in BUILDING for node in walk(method))
+def _builders(methods: Sequence[cst.FunctionDef]) -> list[cst.FunctionDef]:
+    """Give the constructor, what it calls, and the methods that may make layers; others only hand them on."""
+    made = (node for method in methods if method.name.value == "__init__" for node in walk(method.body))
+    called = {"__init__", *(_own_attribute(node.func) for node in made if isinstance(node, cst.Call))}
+    return [
+        method
+        for method in methods
+        if method.name.value in called or any(_last_name(node) in BUILDING for node in walk(method))
+    ]
 
 
 def read_to_register(tree: cst.Module) -> Iterator[str]:

@@ -862,6 +862,24 @@ class UnregisteredSubmodules(Rule):
             """
             from torch import nn
 
+            from blocks import adopt
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+                    self.finish()
+
+                def finish(self):
+                    adopt(self, self.layers)
+            """,
+            why="what the constructor calls gives them to a function, which may register them",
+        ),
+        Example(
+            """
+            from torch import nn
+
 
             class Tower(nn.Module):
                 def __init__(self, count):
