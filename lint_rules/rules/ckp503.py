@@ -382,6 +382,9 @@ class UnregisteredSubmodules(Rule):
                     self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
 
                 def forward(self, x):
+                    return self.step(x)
+
+                def step(self, x):
                     return run(self.layers, x)
             """,
             why="a function runs them",
@@ -402,6 +405,9 @@ class UnregisteredSubmodules(Rule):
                     self.layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
 
                 def forward(self, x):
+                    return self.step(x)
+
+                def step(self, x):
                     return run(self.layers, x)
             """,
         ),
