@@ -178,8 +178,7 @@ class Wrapped:
             return self._bound_to(name_of(value), at, scope, part)
         if not isinstance(value, cst.Call):
             return None
-        name = self._names.resolve(value.func, scope) or ""
-        if holder := "module" if _PARALLEL.match(name) else "_orig_mod" if name == _COMPILE else "":
+        if holder := self._holder(value.func, scope):
             return Wrap(holder, always=True) if part is None else None
         function = self._function(value.func)
         if not isinstance(function, cst.FunctionDef) or function in self._following:
@@ -190,6 +189,21 @@ class Wrapped:
         wrap = self._either(given, len(self._order), inner, part)
         self._following.discard(function)
         return wrap
+
+    def _holder(self, wrapper: cst.BaseExpression, scope: Scope) -> str:
+        """Name the attribute that a wrapper, or a class of the file that is derived from one, keeps the module in."""
+        definition = self._function(wrapper)
+        if not isinstance(definition, cst.ClassDef):
+            name = self._names.resolve(wrapper, scope) or ""
+            return "module" if _PARALLEL.match(name) else "_orig_mod" if name == _COMPILE else ""
+        methods = {node.name.value for node in definition.body.body if isinstance(node, cst.FunctionDef)}
+        if "state_dict" in methods or definition in self._following:
+            return ""
+        self._following.add(definition)
+        found = (self._holder(base.value, self._names.scope(definition)) for base in definition.bases)
+        holder = next(filter(None, found), "")
+        self._following.discard(definition)
+        return holder
 
     def _either(self, values: Sequence[cst.BaseExpression], at: int, scope: Scope, part: int | None) -> Wrap | None:
         """Find the wrapper that one of several expressions gives; none where another one is the module in it."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.wrappers import Wrap
 
-_WRAPS = re.compile(rb"DataParallel\(|DDP(?<!\wDDP)\(|torch\.compile\(|DataParallel as ")
+_WRAPS = re.compile(rb"DataParallel\(|DDP(?<!\wDDP)\(|torch\.compile\(|DataParallel as |DataParallel\)\s*:")
 _STRIPS = re.compile(
     rb"[\"'](?:module|_orig_mod)\.[\"']|(?:replace|startswith|removeprefix|strip|split)\([\"'](?:module|_orig_mod)[\"']|consume_prefix_in_state_dict_if_present|\bunwrap_model\b|de_parallel"
     rb"|\[7:\]|\[10:\]"
@@ -482,6 +482,27 @@ class SaveWrappedModule(Rule):
             why="helpers of the file wrap it, alone or among others, or are given it",
             lines=(19, 27, 33, 38),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Open(torch.nn.DataParallel):
+                def __getattr__(self, name):
+                    try:
+                        return super().__getattr__(name)
+                    except AttributeError:
+                        return getattr(self.module, name)
+
+
+            net = Open(Net())
+            torch.save(net.state_dict(), "net.pt")
+            """,
+            why="a class of the file that is derived from a wrapper",
+            lines=(15,),
+        ),
     )
     valid = (
         Example(
@@ -696,5 +717,29 @@ class SaveWrappedModule(Rule):
             torch.save(bare.state_dict(), "bare.pt")
             """,
             why="helpers of the file unwrap it, and an attribute of another class",
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net
+
+
+            class Bare(torch.nn.DataParallel):
+                def state_dict(self, *args, **kwargs):
+                    return self.module.state_dict(*args, **kwargs)
+
+
+            class Net(Net):
+                pass
+
+
+            torch.save(Bare(Net()).state_dict(), "net.pt")
+            net = Bare(Net())
+            torch.save(net.state_dict(), "net.pt")
+            other = Net()
+            torch.save(other.state_dict(), "other.pt")
+            """,
+            why="a class derived from a wrapper gives the state without the prefix; another has its base's name",
         ),
     )
