@@ -38,12 +38,17 @@ def plan(text: str, findings: Iterable[Finding], *, unsafe: bool) -> Plan:
     """
     edits: list[Edit] = []
     applied: list[Finding] = []
+    chosen: set[Fix] = set()
     modules: dict[str, None] = {}
     for finding in sorted(findings, key=lambda each: each.place):
         fix = finding.fix
-        if fix is None or not (fix.safe or unsafe) or any(_clash(new, old) for new in fix.edits for old in edits):
+        if fix is None or not (fix.safe or unsafe):
             continue
-        edits += fix.edits
+        if fix not in chosen:  # one fix may remedy several findings
+            if any(_clash(new, old) for new in fix.edits for old in edits):
+                continue
+            chosen.add(fix)
+            edits += fix.edits
         applied.append(finding)
         modules |= dict.fromkeys(fix.imports)
     edits += _import_edits(text, modules)

@@ -224,6 +224,14 @@ def test_overlapping_fixes_wait_and_imports_are_added_once() -> None:
     assert found[3] in fixes.plan(text, found, unsafe=True).applied
 
 
+def test_a_fix_that_remedies_several_findings_is_applied_once_for_all() -> None:
+    wrap = Fix((Edit(1, 1, 1, 1, "f("), Edit(1, 2, 1, 2, ")")), safe=True)
+    found = [Finding("CKP000", "a-b", "a.py", line, 1, line, 2, "", wrap) for line in (2, 3)]
+    plan = fixes.plan("x\ny\nz\n", found, unsafe=False)
+    assert plan.applied == tuple(found)
+    assert fixes.edit("x\ny\nz\n", plan.edits) == "f(x)\ny\nz\n"
+
+
 def test_insertions_at_one_place_wait_for_each_other() -> None:
     one, two = (Fix((Edit(1, 1, 1, 1, text),), safe=True) for text in ("a", "b"))
     assert fixes.apply("x\n", [one, two]) == "ax\n"
