@@ -62,7 +62,7 @@ class Wrapped:
         self._order = {node: number for number, node in enumerate(walk(tree))}
         self._bound: defaultdict[tuple[int, str], list[_Bound]] = defaultdict(list)
         self._unwrapped: set[tuple[int, str]] = set()
-        self._following: set[cst.CSTNode] = set()
+        self._following: set[_Bound | cst.FunctionDef | cst.ClassDef] = set()
         defined = [node for node in self._order if isinstance(node, (cst.FunctionDef, cst.ClassDef))]
         times = Counter(node.name.value for node in defined)
         self._classes = {names.scope(node): node for node in defined if isinstance(node, cst.ClassDef)}
@@ -76,7 +76,7 @@ class Wrapped:
 
     def binding(self, receiver: str, call: cst.Call, scope: Scope) -> Wrap | None:
         """Find the wrapper that a name or attribute is bound to where its state is taken."""
-        if not receiver or self._key(receiver, scope) in self._unwrapped:
+        if self._key(receiver, scope) in self._unwrapped:
             return None
         return self._bound_to(receiver, self._order[call], scope)
 
@@ -102,19 +102,28 @@ class Wrapped:
 
         None where the module itself is on the other of two branches.
         """
-        found = self._bound.get(self._key(name, scope), [])
-        if "." not in name and scope.owner(name) is scope:
+        key = self._key(name, scope)
+        found = [each for each in self._bound.get(key, []) if not self._keeps(each, key)]
+        if scope.owner(name) is scope:
             found = [each for each in found if each.order < at]
-        last = max((each.order for each in found if each.always and not self._keeps(each.value, name)), default=0)
+        last = max((each.order for each in found if each.always), default=0)
         if any(_is_inside(each.value) and each.order > last for each in found):
             return None
         for each in sorted(found, key=lambda bound: bound.order, reverse=True):
+            if each in self._following:
+                continue  # what is bound to itself, by way of another name
+            self._following.add(each)
             wrap = self._wrap(each.value, each.at, each.scope, part if each.part is None else each.part)
+            self._following.discard(each)
             if wrap is not None:
                 return Wrap(wrap.holder, wrap.always and each.always)
-            if (each.always and not self._keeps(each.value, name)) or _is_inside(each.value):
+            if each.always:
                 return None
         return None
+
+    def _keeps(self, bound: _Bound, key: tuple[int, str]) -> bool:
+        """Tell whether a binding only moves what the name is bound to already: `model = model.to(device)`."""
+        return self._key(name_of(_unmoved(bound.value)), bound.scope) == key
 
     def _read(self, body: cst.CSTNode, scope: Scope, *, always: bool) -> None:
         """Note the assignments of one function, or of the module outside its functions."""
@@ -125,25 +134,19 @@ class Wrapped:
             elif isinstance(node, cst.AnnAssign) and node.value is not None:
                 self._assign(node.target, node.value, node, scope, always=always)
             elif isinstance(node, (cst.If, cst.Else, cst.Try, cst.TryStar, cst.Match)):
-                self._read(node, scope, always=always and isinstance(node, cst.If) and _is_main(node))
+                self._read(node, scope, always=isinstance(node, cst.If) and _is_main(node))
             elif not isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.BaseExpression)):
                 self._read(node, scope, always=always)
 
     def _assign(
-        self, target: cst.CSTNode, value: cst.BaseExpression, node: cst.CSTNode, scope: Scope, *, always: bool
+        self, target: cst.CSTNode, value: cst.BaseExpression, statement: cst.CSTNode, scope: Scope, *, always: bool
     ) -> None:
-        order = self._order[node]
+        order = self._order[statement]
         targets = target.elements if isinstance(target, (cst.Tuple, cst.List)) else ()
-        values = value.elements if isinstance(value, (cst.Tuple, cst.List)) else ()
-        if len(targets) == len(values) > 0:
-            for one, other in zip(targets, values, strict=True):
-                self._assign(one.value, other.value, node, scope, always=always)
-            return
-        for part, element in enumerate(targets):
-            bound = _Bound(order, value, always, scope, order, part)
-            self._bound[self._key(name_of(element.value), scope)].append(bound)
-        if name := name_of(target):
-            self._bound[self._key(name, scope)].append(_Bound(order, value, always, scope, order))
+        parts: list[tuple[int | None, cst.CSTNode]] = [(None, target), *enumerate(each.value for each in targets)]
+        for part, node in parts:
+            if name := name_of(node):
+                self._bound[self._key(name, scope)].append(_Bound(order, value, always, scope, order, part))
 
     def _pass(self, call: cst.Call, scope: Scope) -> None:
         """Bind the parameters of a function of the file to what one call gives it."""
@@ -151,14 +154,14 @@ class Wrapped:
         if isinstance(function, cst.ClassDef):
             methods = (node for node in function.body.body if isinstance(node, cst.FunctionDef))
             function = next((node for node in methods if node.name.value == "__init__"), None)
-        if function is None:
+        if function is None or any(arg.star for arg in call.args):
             return
         inner = self._names.scope(function)
         params = [param.name.value for param in (*function.params.params, *function.params.kwonly_params)]
         places = iter(params[params[:1] == ["self"] :])
         for arg in call.args:
             name = arg.keyword.value if arg.keyword else next(places, "")
-            if name in params and not arg.star and not _is_tested(name, function):
+            if not _is_tested(name, function):
                 bound = _Bound(self._order[function], arg.value, always=False, scope=scope, at=self._order[call])
                 self._bound[id(inner), name].append(bound)
 
@@ -168,8 +171,7 @@ class Wrapped:
 
     def _wrap(self, value: cst.BaseExpression, at: int, scope: Scope, part: int | None) -> Wrap | None:
         """Find the wrapper that an expression gives."""
-        while isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and method_of(value) in _KEEPS:
-            value = value.func.value
+        value = _unmoved(value)
         if isinstance(value, (cst.Tuple, cst.List)) and part is not None and part < len(value.elements):
             return self._wrap(value.elements[part].value, at, scope, None)
         if isinstance(value, cst.IfExp):
@@ -179,7 +181,7 @@ class Wrapped:
         if not isinstance(value, cst.Call):
             return None
         if holder := self._holder(value.func, scope):
-            return Wrap(holder, always=True) if part is None else None
+            return Wrap(holder, always=True)
         function = self._function(value.func)
         if not isinstance(function, cst.FunctionDef) or function in self._following:
             return None
@@ -213,12 +215,12 @@ class Wrapped:
             return None
         return Wrap(found[0].holder, len(found) == len(wraps) and all(wrap.always for wrap in found))
 
-    @staticmethod
-    def _keeps(value: cst.BaseExpression, receiver: str) -> bool:
-        """Tell whether an assignment only moves what the name is bound to already."""
-        if not isinstance(value, cst.Call) or not isinstance(value.func, cst.Attribute):
-            return False
-        return value.func.attr.value in _KEEPS and name_of(value.func.value) == receiver
+
+def _unmoved(value: cst.BaseExpression) -> cst.BaseExpression:
+    """Give the module that methods move, or put into a mode, and give back."""
+    while isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and method_of(value) in _KEEPS:
+        value = value.func.value
+    return value
 
 
 def _unwrapped(body: cst.FunctionDef | cst.Module) -> Iterator[str]:
@@ -231,10 +233,8 @@ def _unwrapped(body: cst.FunctionDef | cst.Module) -> Iterator[str]:
 def _is_tested(name: str, function: cst.FunctionDef) -> bool:
     """Tell whether a function asks whether what it is given is a wrapper."""
     calls = (node for node in walk(function.body) if isinstance(node, cst.Call))
-    return any(
-        name_of(call.func) in {"isinstance", "hasattr"} and call.args and name_of(call.args[0].value) == name
-        for call in calls
-    )
+    asked = (arg for call in calls if name_of(call.func) in {"isinstance", "hasattr"} for arg in call.args[:1])
+    return any(name_of(arg.value) == name for arg in asked)
 
 
 def _is_inside(value: cst.BaseExpression) -> bool:
@@ -244,7 +244,7 @@ def _is_inside(value: cst.BaseExpression) -> bool:
 
 def saved_states(body: cst.FunctionDef | cst.Module) -> Iterator[tuple[cst.Call, str]]:
     """Yield each `state_dict()` that one block of code saves, and of what it is."""
-    nodes = list(own(body.body if isinstance(body, cst.FunctionDef) else body))
+    nodes = list(own(body))
     saved = [
         part
         for node in nodes

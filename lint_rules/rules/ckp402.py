@@ -503,6 +503,212 @@ class SaveWrappedModule(Rule):
             why="a class of the file that is derived from a wrapper",
             lines=(15,),
         ),
+        Example(
+            """
+            import abc
+
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            class Run(abc.ABC):
+                def save(self, path):
+                    torch.save(self.model.state_dict(), path)
+
+                def start(self):
+                    self.model = nn.DataParallel(Net())
+                    if torch.cuda.is_available():
+                        self.model = self.model.cuda().train()
+
+
+            class LongRun(abc.ABC, Run):
+                def keep(self, path):
+                    model = self.model
+                    torch.save(dict(model=model.state_dict(), epoch=3), path)
+
+
+            class SmallRun:
+                def save(self, path):
+                    torch.save(self.model.state_dict(), path)
+
+                def start(self):
+                    self.model = Net()
+
+
+            def wrap(run):
+                run.net = nn.DataParallel(run.net)
+
+
+            class Report:
+                def keep(self, run, path):
+                    torch.save(run.net.state_dict(), path)
+            """,
+            why="attributes, wrapped below the method that saves, in a base class, or from outside, and moved",
+            lines=(11, 22, 39),
+            fixed="""
+            import abc
+
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            class Run(abc.ABC):
+                def save(self, path):
+                    torch.save(self.model.module.state_dict(), path)
+
+                def start(self):
+                    self.model = nn.DataParallel(Net())
+                    if torch.cuda.is_available():
+                        self.model = self.model.cuda().train()
+
+
+            class LongRun(abc.ABC, Run):
+                def keep(self, path):
+                    model = self.model
+                    torch.save(dict(model=model.module.state_dict(), epoch=3), path)
+
+
+            class SmallRun:
+                def save(self, path):
+                    torch.save(self.model.state_dict(), path)
+
+                def start(self):
+                    self.model = Net()
+
+
+            def wrap(run):
+                run.net = nn.DataParallel(run.net)
+
+
+            class Report:
+                def keep(self, run, path):
+                    torch.save(run.net.module.state_dict(), path)
+            """,
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def save(path):
+                torch.save({"all": model.state_dict(), "head": model.head.state_dict()}, path)
+
+
+            model: nn.Module
+            model = read().module
+            model = nn.DataParallel(model)
+            try:
+                other = nn.DataParallel(Net())
+            except RuntimeError:
+                other = Net()
+            save("model.pt")
+            torch.save(other.state_dict(), "other.pt")
+            """,
+            why="a name of the file, wrapped below the function that saves; one that may fail to be wrapped",
+            lines=(8, 19),
+            fixed="""
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def save(path):
+                torch.save({"all": model.module.state_dict(), "head": model.head.state_dict()}, path)
+
+
+            model: nn.Module
+            model = read().module
+            model = nn.DataParallel(model)
+            try:
+                other = nn.DataParallel(Net())
+            except RuntimeError:
+                other = Net()
+            save("model.pt")
+            torch.save(getattr(other, "module", other).state_dict(), "other.pt")
+            """,
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def save(net, path):
+                print()
+                print(net)
+                if isinstance(path, str):
+                    torch.save(net.state_dict(), path)
+
+
+            class Keeper:
+                count = 0
+
+                def keep(self, path):
+                    torch.save(self.net.state_dict(), path)
+
+                def __init__(self, net):
+                    self.net = net
+
+
+            def pick(net, many):
+                if many:
+                    net = nn.DataParallel(net)
+                return net
+
+
+            save(path="net.pt", net=nn.DataParallel(Net()))
+            Keeper(nn.DataParallel(Net())).keep("net.pt")
+            picked = pick(Net(), many=False)
+            torch.save(picked.state_dict(), "picked.pt")
+            """,
+            why="given by keyword, to a constructor, and by a helper that may wrap",
+            lines=(11, 18, 33),
+            fixed="""
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            def save(net, path):
+                print()
+                print(net)
+                if isinstance(path, str):
+                    torch.save(getattr(net, "module", net).state_dict(), path)
+
+
+            class Keeper:
+                count = 0
+
+                def keep(self, path):
+                    torch.save(getattr(self.net, "module", self.net).state_dict(), path)
+
+                def __init__(self, net):
+                    self.net = net
+
+
+            def pick(net, many):
+                if many:
+                    net = nn.DataParallel(net)
+                return net
+
+
+            save(path="net.pt", net=nn.DataParallel(Net()))
+            Keeper(nn.DataParallel(Net())).keep("net.pt")
+            picked = pick(Net(), many=False)
+            torch.save(getattr(picked, "module", picked).state_dict(), "picked.pt")
+            """,
+        ),
     )
     valid = (
         Example(
@@ -741,5 +947,81 @@ class SaveWrappedModule(Rule):
             torch.save(other.state_dict(), "other.pt")
             """,
             why="a class derived from a wrapper gives the state without the prefix; another has its base's name",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net, convert, nets
+
+
+            class Single:
+                def build(self):
+                    return Net()
+
+                def save(self, path):
+                    model = self.build()
+                    torch.save(model.state_dict(), path)
+
+
+            class Parallel:
+                def build(self):
+                    return nn.DataParallel(Net())
+
+
+            def convert_all(path):
+                model = nn.DataParallel(Net())
+                state = model.state_dict()
+                torch.save({"entries": len(state)}, path)
+                torch.save(convert(model.state_dict()), path)
+
+
+            def keep(path, net, other):
+                torch.save(net.state_dict(), path)
+
+
+            def keep_own(self, path):
+                torch.save(self.model.state_dict(), path)
+
+
+            def outer(path):
+                model = nets[0]
+
+                def wrapped():
+                    model = nn.DataParallel(Net())
+                    return model
+
+                torch.save(model.state_dict(), path)
+                keep(*path, wrapped(), model)
+
+
+            class Around:
+                def __init__(self, inner):
+                    self.inner = self.outer
+                    self.outer = self.inner
+                    self.first, self.second = (*inner,)
+
+                def save(self, path):
+                    torch.save([self.inner.state_dict(), self.second.state_dict()], path)
+            """,
+            why="methods and names of other scopes, states that are not saved as they are, what is bound to itself",
+        ),
+        Example(
+            """
+            import torch
+            from torch.nn.parallel import DistributedDataParallel
+
+            from networks import Net
+
+
+            def main(path, distributed):
+                model = Net()
+                if distributed:
+                    model = DistributedDataParallel(model)
+                bare = model.module if distributed else model
+                torch.save(bare.state_dict(), path)
+            """,
+            why="the module in it, where it is wrapped",
         ),
     )
