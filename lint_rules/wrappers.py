@@ -10,7 +10,7 @@ import libcst as cst
 
 from lint_rules.evidence import bodies, own, returned
 from lint_rules.names import Place
-from lint_rules.tree import children, method_of, name_of, walk
+from lint_rules.tree import children, method_of, name_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +24,7 @@ _PARALLEL = re.compile(
 )
 _COMPILE = "torch.compile"
 _KEEPS = frozenset({"to", "cuda", "cpu", "train", "eval", "float", "half"})
+_ANY = "[]"
 _SAVES = re.compile(r"(^|[._])(save|dump)(_|$)|save$|^save|checkpoint", re.IGNORECASE)
 
 
@@ -83,8 +84,9 @@ class Wrapped:
     def _key(self, name: str, scope: Scope) -> tuple[int, str]:
         """Tell names of different scopes apart, and attributes of `self` of classes that are not related."""
         home: Scope | None = scope
-        if "." not in name:
-            return id(scope.owner(name)), name
+        holder = name.partition("[")[0]
+        if "." not in holder:
+            return id(scope.owner(holder)), name
         while home is not None and home.place is not Place.CLASS:
             home = home.parent
         if home is None or not name.startswith("self."):
@@ -123,7 +125,7 @@ class Wrapped:
 
     def _keeps(self, bound: _Bound, key: tuple[int, str]) -> bool:
         """Tell whether a binding only moves what the name is bound to already: `model = model.to(device)`."""
-        return self._key(name_of(_unmoved(bound.value)), bound.scope) == key
+        return self._key(_spelled(_unmoved(bound.value)), bound.scope) == key
 
     def _read(self, body: cst.CSTNode, scope: Scope, *, always: bool) -> None:
         """Note the assignments of one function, or of the module outside its functions."""
@@ -145,8 +147,9 @@ class Wrapped:
         targets = target.elements if isinstance(target, (cst.Tuple, cst.List)) else ()
         parts: list[tuple[int | None, cst.CSTNode]] = [(None, target), *enumerate(each.value for each in targets)]
         for part, node in parts:
-            if name := name_of(node):
-                self._bound[self._key(name, scope)].append(_Bound(order, value, always, scope, order, part))
+            if name := _spelled(node):
+                known = always and not name.endswith(_ANY)
+                self._bound[self._key(name, scope)].append(_Bound(order, value, known, scope, order, part))
 
     def _pass(self, call: cst.Call, scope: Scope) -> None:
         """Bind the parameters of a function of the file to what one call gives it."""
@@ -176,8 +179,8 @@ class Wrapped:
             return self._wrap(value.elements[part].value, at, scope, None)
         if isinstance(value, cst.IfExp):
             return self._either((value.body, value.orelse), at, scope, part)
-        if isinstance(value, (cst.Name, cst.Attribute)):
-            return self._bound_to(name_of(value), at, scope, part)
+        if isinstance(value, (cst.Name, cst.Attribute, cst.Subscript)):
+            return self._bound_to(_spelled(value), at, scope, part)
         if not isinstance(value, cst.Call):
             return None
         if holder := self._holder(value.func, scope):
@@ -258,13 +261,15 @@ def saved_states(body: cst.FunctionDef | cst.Module) -> Iterator[tuple[cst.Call,
             saved += _parts(node.value)
     for part in saved:
         if isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and part.func.attr.value == "state_dict":
-            yield part, name_of(part.func.value)
+            yield part, _spelled(part.func.value)
 
 
 def _parts(node: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
     """Yield an expression and what it puts into a container as it is."""
     yield node
-    if isinstance(node, cst.Dict):
+    if isinstance(node, cst.DictComp):
+        yield from _parts(node.value)
+    elif isinstance(node, cst.Dict):
         for element in node.elements:
             yield from _parts(element.value)
     elif isinstance(node, (cst.Tuple, cst.List)):
@@ -273,6 +278,18 @@ def _parts(node: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
     elif isinstance(node, cst.Call) and name_of(node.func) in {"dict", "OrderedDict", "collections.OrderedDict"}:
         for arg in node.args:
             yield from _parts(arg.value)
+
+
+def _spelled(node: cst.CSTNode) -> str:
+    """Spell a name, an attribute, or an entry: `nets[g]`; `nets[]` where the key is no text that stands there."""
+    if not isinstance(node, (cst.Attribute, cst.Subscript)):
+        return name_of(node)
+    holder = _spelled(node.value)
+    if not holder or isinstance(node, cst.Attribute):
+        return f"{holder}.{cst.ensure_type(node, cst.Attribute).attr.value}" if holder else ""
+    index = node.slice[0].slice
+    key = text_of(index.value) if isinstance(index, cst.Index) else None
+    return f"{holder}[{key or ''}]"
 
 
 def _target(target: cst.BaseExpression) -> str:

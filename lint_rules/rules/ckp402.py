@@ -116,12 +116,13 @@ class SaveWrappedModule(Rule):
             for call, receiver in saved_states(body):
                 wrap = wrapped.binding(receiver, call, context.names.scope(body))
                 if wrap is not None:
+                    spelled = context.tree.code_for_node(cst.ensure_type(call.func, cst.Attribute).value)
                     yield context.finding(
                         self,
                         call,
                         f"every key is saved with the wrapper's prefix `{wrap.holder}.`, and loads only into a module "
-                        f"that is wrapped alike; save `{receiver}.{wrap.holder}.state_dict()`",
-                        _fix(call, receiver, wrap, context, safe=wrap.always and not loads),
+                        f"that is wrapped alike; save `{spelled}.{wrap.holder}.state_dict()`",
+                        _fix(call, spelled, wrap, context, safe=wrap.always and not loads),
                     )
 
     invalid = (
@@ -709,8 +710,119 @@ class SaveWrappedModule(Rule):
             torch.save(getattr(picked, "module", picked).state_dict(), "picked.pt")
             """,
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import build
+
+
+            def train(settings):
+                nets = build(settings)
+                for name in nets:
+                    if name != "critic":
+                        nets[name] = nn.DataParallel(nets[name])
+                states = {name: nets[name].state_dict() for name in nets}
+                torch.save({"nets": states, "epoch": 3}, "nets.pt")
+
+
+            class Run:
+                def start(self, names):
+                    self.nets = {name: build(name) for name in names}
+                    for name in names:
+                        self.nets[name] = nn.DataParallel(self.nets[name])
+
+                def save(self, name):
+                    torch.save(self.nets[name].state_dict(), f"{name}.pt")
+
+
+            pair = {"a": build("a"), "b": build("b")}
+            pair["a"] = nn.DataParallel(pair["a"])
+            if torch.cuda.is_available():
+                pair["a"] = pair["a"].cuda()
+            one = pair["a"]
+            torch.save([pair["a"].state_dict(), pair["b"].state_dict(), one.state_dict()], "pair.pt")
+            """,
+            why="the entries of a dict",
+            lines=(12, 23, 31, 31),
+            fixed="""
+            import torch
+            from torch import nn
+
+            from networks import build
+
+
+            def train(settings):
+                nets = build(settings)
+                for name in nets:
+                    if name != "critic":
+                        nets[name] = nn.DataParallel(nets[name])
+                states = {name: getattr(nets[name], "module", nets[name]).state_dict() for name in nets}
+                torch.save({"nets": states, "epoch": 3}, "nets.pt")
+
+
+            class Run:
+                def start(self, names):
+                    self.nets = {name: build(name) for name in names}
+                    for name in names:
+                        self.nets[name] = nn.DataParallel(self.nets[name])
+
+                def save(self, name):
+                    torch.save(getattr(self.nets[name], "module", self.nets[name]).state_dict(), f"{name}.pt")
+
+
+            pair = {"a": build("a"), "b": build("b")}
+            pair["a"] = nn.DataParallel(pair["a"])
+            if torch.cuda.is_available():
+                pair["a"] = pair["a"].cuda()
+            one = pair["a"]
+            torch.save([pair["a"].module.state_dict(), pair["b"].state_dict(), one.module.state_dict()], "pair.pt")
+            """,
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import build
+
+
+            def train(nets, gpus):
+                for name in nets:
+                    if gpus > 1:
+                        nets[name] = nn.DataParallel(nets[name])
+                for name in nets:
+                    if gpus > 1:
+                        torch.save(nets[name].module.state_dict(), f"{name}.pt")
+                    else:
+                        torch.save(nets[name].state_dict(), f"{name}.pt")
+
+
+            class Run:
+                def start(self, names):
+                    self.nets = {name: build(name) for name in names}
+                    for name in names:
+                        self.nets[name] = nn.DataParallel(self.nets[name])
+
+                def save(self, name):
+                    inner = self.nets[name].module
+                    torch.save(inner.state_dict(), f"{name}.pt")
+
+
+            def wrap(parts):
+                parts["a"] = nn.DataParallel(parts["a"])
+                build(parts)[0] = parts["a"]
+
+
+            def save(parts):
+                torch.save(parts["a"].state_dict(), "a.pt")
+                torch.save(build(parts)[0].state_dict(), "b.pt")
+            """,
+            why="the entries of a dict, of which the module inside is saved, or that of other dicts",
+        ),
         Example(
             """
             import torch
