@@ -19,7 +19,7 @@ from lint_rules.knowledge import (
     REGISTRIES,
     TELLS_PARTS,
 )
-from lint_rules.tree import dotted, method_of, text_of, walk
+from lint_rules.tree import method_of, name_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +93,7 @@ def _registers(node: cst.CSTNode) -> bool:
     """Tell whether a method registers modules under names that it makes up."""
     if isinstance(node, cst.Attribute):
         return node.attr.value in REGISTRIES
-    return isinstance(node, cst.Call) and (dotted(node.func) or "").rpartition(".")[2] in REGISTERING
+    return isinstance(node, cst.Call) and _last_name(node.func) in REGISTERING
 
 
 def _builders(methods: Sequence[cst.FunctionDef]) -> list[cst.FunctionDef]:
@@ -112,8 +112,8 @@ def read_to_register(tree: cst.Module) -> Iterator[str]:
     for function in walk(tree):
         nodes = list(own(function.body)) if isinstance(function, cst.FunctionDef) else []
         if any(isinstance(node, cst.Call) and _OUTSIDE.search(_last_name(node.func)) for node in nodes):
-            read = (node for node in nodes if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name))
-            yield from (node.attr.value for node in read if not _NO_LAYERS.match(dotted(node.value) or ""))
+            read = (node for node in nodes if isinstance(node, cst.Attribute))
+            yield from (node.attr.value for node in read if not _NO_LAYERS.match(_last_name(node.value)))
 
 
 class _Method:
@@ -149,7 +149,8 @@ class _Method:
         for node in nodes:
             if isinstance(node, cst.Assign):
                 targets = [target.target for target in node.targets]
-                for target in () if any(map(_takes_apart, targets)) else targets:
+                takes_apart = any(isinstance(target, (cst.Tuple, cst.List)) for target in targets)
+                for target in () if takes_apart else targets:  # each element is then an attribute of its own
                     self._assigned(target, node.value, node)
             elif isinstance(node, cst.AnnAssign) and node.value is not None:
                 self._assigned(node.target, node.value, node)
@@ -173,7 +174,7 @@ class _Method:
     def _local(self, name: str) -> Container:
         return self._locals.setdefault(name, Container(name, self._scope))
 
-    def _container(self, node: cst.BaseExpression) -> Container | None:
+    def _container(self, node: cst.CSTNode) -> Container | None:
         if attribute := _own_attribute(node):
             return self._attributes.setdefault(attribute, Container(attribute, self._scope))
         return self._local(node.value) if isinstance(node, cst.Name) else None
@@ -198,20 +199,20 @@ class _Method:
             made = self._is_made_by_method(value)
             container.plain &= made or is_plain(value)
             container.keyed |= made or is_dict(value)
-            holds = made or (is_plain(value) and any(map(self._makes, elements(value))))
+            holds = made or any(map(self._makes, elements(value)))
         if holds:
             container.places.append(statement)
 
     def _is_made_by_method(self, value: cst.BaseExpression) -> bool:
         """Tell whether a method of the class makes a plain container of layers, and gives it back."""
         method = self._helpers.get(_own_attribute(value.func)) if isinstance(value, cst.Call) else None
-        given = list(returned(method)) if method is not None and method is not self._method else []
+        given = list(returned(method)) if method is not None else []
         if method is None or len(given) != 1 or not isinstance(given[0], cst.Name):
             return False
         helper = _Method(method, self._modules, self._names, {}, {})
         helper.read()
         made = helper._locals.get(given[0].value)
-        return made is not None and made.is_plain and made.hides_layers
+        return made is not None and made.hides_layers
 
     def _put(
         self, place: cst.BaseExpression, values: Sequence[cst.BaseExpression], statement: cst.CSTNode
@@ -230,10 +231,10 @@ class _Method:
             return
         if self._names.resolve(call.func, self._scope) in _HARMLESS:
             return
-        deep = (dotted(call.func) or "").rpartition(".")[2] in _REGISTERS_ELEMENTS
+        deep = _last_name(call.func) in _REGISTERS_ELEMENTS
         for arg in call.args:
             for node in walk(arg.value) if deep else (arg.value,):
-                container = self._container(node) if isinstance(node, (cst.Name, cst.Attribute)) else None
+                container = self._container(node)
                 if container is not None:
                     container.given = True
 
@@ -263,11 +264,6 @@ def _own_attribute(node: cst.CSTNode) -> str:
     return cst.ensure_type(node, cst.Attribute).attr.value if is_own else ""
 
 
-def _takes_apart(target: cst.BaseExpression) -> bool:
-    """Tell whether an assignment makes each element an attribute of its own, and so registers it."""
-    return isinstance(target, (cst.Tuple, cst.List)) and all(_own_attribute(each.value) for each in target.elements)
-
-
 def _last_name(node: cst.CSTNode) -> str:
     return node.attr.value if isinstance(node, cst.Attribute) else node.value if isinstance(node, cst.Name) else ""
 
@@ -280,11 +276,7 @@ def is_parameter(node: cst.CSTNode, names: Names, scope: Scope) -> bool:
 def is_plain(node: cst.BaseExpression) -> bool:
     """Tell whether an expression is a plain container, or None, which a container may replace."""
     if isinstance(node, cst.Call):
-        return (dotted(node.func) or "").removeprefix("collections.") in PLAIN_CONTAINERS and all(
-            arg.keyword is not None
-            or isinstance(arg.value, (cst.GeneratorExp, cst.List, cst.Tuple, cst.Dict, cst.ListComp))
-            for arg in node.args
-        )
+        return name_of(node.func).removeprefix("collections.") in PLAIN_CONTAINERS
     if isinstance(node, cst.Name):
         return node.value == "None"
     if isinstance(node, cst.BinaryOperation):
@@ -304,15 +296,13 @@ def elements(node: cst.BaseExpression) -> list[cst.BaseExpression]:
         return [*elements(node.left), *elements(node.right)]
     if isinstance(node, cst.IfExp):
         return [*elements(node.body), *elements(node.orelse)]
-    if isinstance(node, (cst.List, cst.Tuple)):
-        held = [element.value for element in node.elements if isinstance(element, cst.Element)]
-    elif isinstance(node, cst.Dict):
-        held = [element.value for element in node.elements if isinstance(element, cst.DictElement)]
+    if isinstance(node, (cst.List, cst.Tuple, cst.Dict)):
+        held = [element.value for element in node.elements]
     elif isinstance(node, (cst.ListComp, cst.GeneratorExp)):
         held = [node.elt]
     else:
         held = [node.value] if isinstance(node, cst.DictComp) else []
-    return [each for value in held for each in (value, *(elements(value) if is_plain(value) else []))]
+    return [each for value in held for each in (value, *elements(value))]
 
 
 def is_nested(node: cst.BaseExpression) -> bool:
@@ -325,5 +315,5 @@ def is_nested(node: cst.BaseExpression) -> bool:
 def is_dict(node: cst.BaseExpression) -> bool:
     """Tell whether a container is a dict."""
     if isinstance(node, cst.Call):
-        return (dotted(node.func) or "").endswith(("dict", "Dict"))
+        return name_of(node.func).endswith(("dict", "Dict"))
     return isinstance(node, (cst.Dict, cst.DictComp))

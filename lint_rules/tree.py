@@ -87,8 +87,6 @@ def is_false(node: cst.BaseExpression | None) -> bool:
     Returns:
         True if so.
     """
-    import libcst as cst
-
     return isinstance(node, (cst.Name, cst.Integer)) and node.value in {"False", "0"}
 
 

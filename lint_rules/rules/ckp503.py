@@ -829,6 +829,145 @@ class UnregisteredSubmodules(Rule):
             why="a setting of the same name beside a list that registers",
             lines=(8,),
         ),
+        Example(
+            """
+            import copy
+
+            from torch import nn
+
+            from tools import build, shared
+
+
+            class Hidden(nn.Module):
+                def __init__(self, widths, layer, block, other):
+                    super().__init__()
+                    self.layers = None
+                    self.heads: list[nn.Module]
+                    if widths:
+                        self.layers = [nn.Linear(width, width) for width in widths]
+                    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+                    self.heads = [first, second, lambda x: x]
+                    self.heads.append(nn.Linear(2, 2))
+                    self.names = []
+                    self.names.append("head")
+                    self.names[0] = "tail"
+                    self.tails = self.make_names()
+                    self.copies = [copy.deepcopy(layer) for _ in widths]
+                    block.append(nn.Linear(2, 2))
+                    self.blocks = [block]
+                    other.names = [nn.Linear(2, 2)]
+                    shared().append(nn.Linear(2, 2))
+                    shared()["layer"] = nn.Linear(2, 2)
+                    self.names += build(nn.Linear(2, 2))
+                    self.names.append(len(self.layers))
+                    self.names.update()
+
+                def make_names(self):
+                    names = ["tail"]
+                    return names
+
+
+            class Named(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2) for _ in range(count)]
+                    for number, layer in enumerate(self.layers):
+                        self.add_module(f"layer{number}", layer)
+
+
+            class Kept(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2) for _ in range(count)]
+                    for number, layer in enumerate(self.layers):
+                        self._modules[f"layer{number}"] = layer
+
+
+            class Told(nn.Module):
+                def __init__(self, count):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2) for _ in range(count)]
+
+                def modules(self):
+                    yield from self.layers
+
+
+            class Given(nn.Module):
+                def __init__(self, layers):
+                    super().__init__()
+                    layers.append(nn.Linear(2, 2))
+                    self.layers = layers
+
+
+            class Chained(nn.Module):
+                def __init__(self, widths, pools):
+                    super().__init__()
+                    layers = [nn.Linear(width, width) for width in widths]
+                    sequence = []
+                    for layer, pool in zip(layers, pools):
+                        sequence.append(layer)
+                    self.net = nn.Sequential(*sequence)
+                    self.layers = layers
+
+
+            class Either(nn.Module):
+                def __init__(self, deep):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2)] if deep else nn.ModuleList()
+                    self.heads = nn.ModuleList() if deep else [nn.Linear(2, 2)]
+
+
+            class Handed(nn.Module):
+                def __init__(self, layers, deep):
+                    super().__init__()
+                    layer = nn.Linear(2, 2)
+                    self.net = build(layer)
+                    self.layers = [layer]
+                    self.heads = self.pick(deep)
+                    self.names = self.same(layers)
+                    self.tails = self.built()
+
+                def pick(self, deep):
+                    heads = [nn.Linear(2, 2)]
+                    if deep:
+                        return heads
+                    return build(deep)
+
+                def same(self, layers):
+                    print(self.layers)
+                    return layers
+
+                def built(self):
+                    return build(len(self.layers))
+            """,
+            why="beside what is seen, what holds no layers, and what somebody else may have registered",
+            lines=(14, 17),
+        ),
+        Example(
+            """
+            from torch import nn
+            from tqdm import tqdm
+
+
+            class Net(nn.Module):
+                def __init__(self, widths, given):
+                    super().__init__()
+                    layers = list(given)
+                    bar = tqdm(widths)
+                    for width in bar:
+                        layers.append(nn.Linear(width, width))
+                        bar.update()
+                    self.names = []
+                    for layer in layers:
+                        print(layer)
+                        self.names.append(str(layer))
+                    self.layers = layers
+                    self.heads = dict(one=nn.Linear(2, 2), two=nn.Linear(2, 2))
+                    self.tails = [*[nn.Linear(2, 2) for _ in widths], nn.ReLU()]
+            """,
+            why="a list of what is given and more, a call of `dict`, and a list taken apart",
+            lines=(17, 18, 19),
+        ),
     )
     valid = (
         Example(
@@ -1174,5 +1313,24 @@ class UnregisteredSubmodules(Rule):
                     return [p for layer in self.layers for p in layer.parameters()]
             """,
             why="the class sees to it itself",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Parts(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+
+
+            class Whole(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.parts = Parts()
+                    self.held = nn.ModuleList(self.parts.layers)
+            """,
+            why="the module that holds it registers them",
         ),
     )
