@@ -147,7 +147,7 @@ def checkpoints(context: Context, code: list[Block]) -> Iterator[Checkpoint]:
 
 def _helper(value: cst.BaseExpression, block: Block, code: list[Block]) -> Block | None:
     """Find the function of the file, or the method of the same class, that makes what is saved."""
-    if not isinstance(value, cst.Call) or value.args:
+    if not isinstance(value, cst.Call):
         return None
     name = name_of(value.func).removeprefix("self.")
     owner = block.owner if isinstance(value.func, cst.Attribute) else None

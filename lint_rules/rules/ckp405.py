@@ -375,6 +375,27 @@ class CheckpointKeyNeverSaved(Rule):
             why="a method makes the dict",
             lines=(14,),
         ),
+        Example(
+            """
+            import torch
+
+
+            def packed(model, step):
+                return {"model": model.state_dict(), "step": step}
+
+
+            def save(model, step):
+                torch.save(packed(model, step), "run.pt")
+
+
+            def load(model):
+                state = torch.load("run.pt", map_location="cpu", weights_only=True)
+                model.load_state_dict(state["model"])
+                return state["epoch"]
+            """,
+            why="a function makes the dict of what it is given",
+            lines=(15,),
+        ),
     )
     valid = (
         Example(
@@ -418,6 +439,27 @@ class CheckpointKeyNeverSaved(Rule):
                     self.step = state["step"]
             """,
             why="a method makes the dict, and adds what is not known",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def packed(state, step):
+                state["step"] = step
+                return state
+
+
+            def save(model, step):
+                torch.save(packed({"model": model.state_dict(), "epoch": step // 100}, step), "run.pt")
+
+
+            def load(model):
+                state = torch.load("run.pt", map_location="cpu", weights_only=True)
+                model.load_state_dict(state["model"])
+                return state["epoch"]
+            """,
+            why="a function completes the dict that it is given",
         ),
         Example(
             """
