@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pytest_ckpt.compare import OTHER_VALUES, describe, entries, equal, storage_address
+from pytest_ckpt.containers import items_of, pairs_of
 from pytest_ckpt.copying import Copier, duplicate
 from pytest_ckpt.distinguish import is_simple
 from pytest_ckpt.moment import (
@@ -232,7 +233,7 @@ class _Search:
             if owner is not None:
                 registry = owner._parameters if last in owner._parameters else owner._buffers  # noqa: SLF001 -- replaces the object
                 registry[last] = duplicate(saved)
-        copier = Copier(counterparts=counterparts(self._source_module, self._module))
+        copier = Copier(counterparts=_pairs(self._source_module, self._module))
         for candidate in transplants:
             expected = candidate.expected if candidate.expected is _ABSENT else copier.copy(candidate.expected)
             if candidate.holder is not None:
@@ -358,6 +359,19 @@ def counterparts(one: nn.Module, other: nn.Module) -> list[tuple[nn.Module, nn.M
     return [(module, theirs[name]) for name, module in one.named_modules() if name in theirs]
 
 
+def _pairs(one: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any]]:
+    """Pair the submodules, parameters and buffers of two modules that stand in the same place."""
+    for module, twin in counterparts(one, other):
+        yield module, twin
+        theirs = _registered(twin)
+        yield from ((tensor, theirs[name]) for name, tensor in _registered(module).items() if name in theirs)
+
+
+def _registered(owner: nn.Module) -> dict[str, Tensor]:
+    held = chain(owner._parameters.items(), owner._buffers.items())  # noqa: SLF001 -- the registry is what is asked for
+    return {name: tensor for name, tensor in held if tensor is not None}
+
+
 def _registry_of(owner: nn.Module, name: str) -> Literal["_parameters", "_buffers"]:
     return "_parameters" if name in owner._parameters else "_buffers"  # noqa: SLF001 -- the registry is what is asked for
 
@@ -409,8 +423,8 @@ def _culprit(one: _Candidate, place: str, derived: frozenset[str], fresh: dict[s
 def _type_name(value: Any) -> str:
     """Name a value's type; `numpy.Generator` is not torch's, and a list of parameters should be a `ParameterList`."""
     kind = type(value)
-    named = isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    items = (*value.values(),) if named else value if isinstance(value, (list, tuple)) else ()
+    named = isinstance(value, dict) and all(isinstance(key, str) for key, _ in pairs_of(value))
+    items = items_of(value) if named or isinstance(value, (list, tuple)) else []
     if items and all(isinstance(item, nn.Parameter) for item in items):
         return "ParameterDict" if named else "ParameterList"
     return f"numpy.{kind.__name__}" if kind.__module__.partition(".")[0] == "numpy" else kind.__name__
@@ -428,9 +442,11 @@ def _same(one: Any, other: Any) -> bool:
 
 def _is_setting(value: Any) -> bool:
     """Whether a value is of a kind that a constructor takes: plain, a dtype, a function, or a few of these."""
-    items = (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    plain = isinstance(value, (bool, int, float, str, type(None), torch.dtype)) or inspect.isroutine(value)
-    return all(map(_is_setting, items)) if isinstance(value, (dict, list, tuple)) else plain
+    if isinstance(value, dict):
+        return all(map(_is_setting, chain.from_iterable(pairs_of(value))))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_setting, items_of(value)))
+    return isinstance(value, (bool, int, float, str, type(None), torch.dtype)) or inspect.isroutine(value)
 
 
 def _fresh_attributes(make: Callable[[], nn.Module]) -> dict[str, Any]:
@@ -482,7 +498,7 @@ def _holds_values_of(tensor: Tensor, value: Any) -> bool:
     if not (isinstance(value, list) or type(value).__module__ == "numpy") or tensor.numel() <= 1:
         return False
     try:
-        other = torch.as_tensor(value)
+        other = torch.as_tensor(items_of(value) if isinstance(value, list) else value)
         return other.shape == tensor.shape and bool((other == tensor.detach()).all())
     except (TypeError, ValueError, RuntimeError):  # lists of other things, tensors that cannot be compared
         return False

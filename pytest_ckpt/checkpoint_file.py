@@ -22,7 +22,7 @@ from pytest_ckpt.distinguish import is_simple
 from pytest_ckpt.trip import Changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -32,6 +32,7 @@ _LEADING = 2**16  # elements
 _NAMED = re.compile(r"Unsupported global: GLOBAL (\S+)")
 _OPERATION = "Unsupported operand"
 _OTHER_PICKLE = "Can not safely load weights when explicit pickle_module is specified"
+_GETATTR = "builtins.getattr"
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
@@ -153,7 +154,33 @@ def unsafe_globals(path: Path) -> tuple[str, ...]:
         return _refused(path)
     except Exception:  # noqa: BLE001 -- a folder, or a file that is not torch's
         return ()
+    found = _with_nested(found, path) if _GETATTR in found else found
     return tuple(name for name in found if not name.startswith("torch.nn.parameter.Uninitialized"))
+
+
+def _with_nested(names: Iterable[str], path: Path) -> list[str]:
+    """Name classes that are defined within others, which pickle writes as `getattr(Outer, "Inner")`, as what they are.
+
+    Those others and `getattr` are left out where they stand in the file for that alone.
+    """
+    content = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")  # noqa: SLF001 -- zipfile asks for checksums
+    memo: dict[Any, Any] = {}
+    last: list[Any] = [None]
+    nested, owners = [], {_GETATTR}
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name == "GLOBAL":
+            last.append(str(argument).replace(" ", ".").replace("__builtin__", "builtins"))
+        elif operation.name == "BINUNICODE":
+            last.append(argument)
+        elif operation.name in {"BINGET", "LONG_BINGET"}:
+            last.append(memo[argument])
+        elif operation.name in {"BINPUT", "LONG_BINPUT"}:
+            memo[argument] = last[-1]
+        elif operation.name == "REDUCE" and last[-3:-2] == [_GETATTR]:
+            owners.add(last[-2])
+            last[-3:] = [f"{last[-2]}.{last[-1]}"]
+            nested.append(last[-1])
+    return [name for name in dict.fromkeys((*names, *nested)) if name not in owners or name in last]
 
 
 def pickled_modules(path: Path) -> tuple[str, ...]:
@@ -211,9 +238,14 @@ def classes_of_main(path: Path) -> tuple[str, ...]:
 
 def is_module_class(name: str) -> bool:
     """Whether a dotted name, as pickle writes it, is that of a subclass of nn.Module."""
-    module, _, attribute = name.rpartition(".")
-    found = getattr(sys.modules.get(module), attribute, None)
+    found = _found(name)
     return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+def _found(name: str) -> Any:
+    """Give what has a dotted name: an imported Python module, something in one, or in a class of one; else None."""
+    owner, _, last = name.rpartition(".")
+    return sys.modules.get(name) or (getattr(_found(owner), last, None) if owner else None)
 
 
 def needs_more_than_weights(load: Callable[[Path], Any], path: Path) -> bool:

@@ -17,10 +17,13 @@ from functools import partial
 from itertools import chain
 from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+
+from pytest_ckpt.containers import items_of, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -266,9 +269,11 @@ class _Equality:
         if isinstance(one, torch.Generator):
             return bits_equal(one.get_state(), other.get_state())
         if isinstance(one, dict):
-            return self._of_keys(list(one), list(other)) and all(map(self.of, one.values(), other.values()))
+            keys = ([key for key, _ in pairs_of(held)] for held in (one, other))
+            return self._of_keys(*keys) and all(map(self.of, items_of(one), items_of(other)))
         if isinstance(one, (list, tuple, deque)):
-            return len(one) == len(other) and all(map(self.of, one, other))
+            ones, others = items_of(one), items_of(other)
+            return len(ones) == len(others) and all(map(self.of, ones, others))
         if isinstance(one, nn.Module):
             return self.of(vars(one), vars(other))
         if type(one).__module__ == "numpy" and hasattr(one, "tobytes"):
@@ -425,17 +430,23 @@ def describe(value: Any) -> str:
         count = sum(1 for _ in value.parameters())
         return f"{type(value).__name__} with {count} parameter{'s' * (count != 1)}"
     if isinstance(value, (list, tuple, set, frozenset, deque)):
-        shown = ", ".join(map(describe, list(value)[:_SHOWN_SEQUENCE]))
-        return f"{type(value).__name__}({len(value)}) [{shown}{', …' if len(value) > _SHOWN_SEQUENCE else ''}]"
-    if isinstance(value, dict):
-        shown = ", ".join(f"{key!r}: {describe(item)}" for key, item in list(value.items())[:_SHOWN])
-        return f"{type(value).__name__}({len(value)}) {{{shown}{', …' if len(value) > _SHOWN else ''}}}"
+        items = items_of(value)
+        shown = ", ".join(map(describe, items[:_SHOWN_SEQUENCE]))
+        return f"{type(value).__name__}({len(items)}) [{shown}{', …' if len(items) > _SHOWN_SEQUENCE else ''}]"
+    if isinstance(value, (dict, WeakKeyDictionary)):
+        pairs = pairs_of(value)
+        shown = ", ".join(f"{_described_key(key)}: {describe(item)}" for key, item in pairs[:_SHOWN])
+        return f"{type(value).__name__}({len(pairs)}) {{{shown}{', …' if len(pairs) > _SHOWN else ''}}}"
     if isinstance(value, threading.local):
         return f"local {describe(vars(value))}"
     if type(value).__repr__ is _DEFAULT_TEXT:
         return f"{type(value).__name__} object"
     text = repr(value)
     return text if len(text) <= _SHOWN_TEXT else f"{text[: _SHOWN_TEXT - 1]}…"
+
+
+def _described_key(key: Any) -> str:
+    return describe(key) if isinstance(key, (torch.Tensor, nn.Module)) else repr(key)
 
 
 def _describe_tensor(tensor: Tensor) -> str:

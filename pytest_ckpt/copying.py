@@ -10,6 +10,7 @@ import copy
 import copyreg
 import random
 import threading
+import weakref
 from array import array
 from collections import deque
 from collections.abc import MutableMapping
@@ -21,7 +22,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
-from pytest_ckpt.compare import bound_in, difference
+from pytest_ckpt.compare import bound_in, difference, equal
+from pytest_ckpt.containers import items_of, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +65,9 @@ class Copier:
             keep: Objects that are not copied wherever they occur.
             counterparts: Pairs of objects, of which the second takes the place of the first in every copy.
         """
-        self._pinned = [*((one, one) for one in keep), *counterparts]
+        others = list(counterparts)
+        self._there = {id(one): other for one, other in others}
+        self._pinned = [*((one, one) for one in keep), *others]
         self._memo: dict[int, Any] = {id(one): other for one, other in self._pinned}
         self._pairs: list[tuple[Any, Any]] = []
 
@@ -95,13 +99,22 @@ class Copier:
             return generator
         if kind is tuple:
             return tuple(map(self.copy, value))
-        if kind in {dict, list, deque}:
+        if kind is weakref.ref:
+            there = self._there.get(id(value()))
+            return value if there is None else weakref.ref(there)
+        if kind in {dict, list, deque, weakref.WeakKeyDictionary}:
             result: Any = kind(maxlen=value.maxlen) if kind is deque else kind()
             self._memo[id(value)] = result
-            if isinstance(result, dict):
-                result.update((key, self.copy(item)) for key, item in value.items())
+            if isinstance(result, MutableMapping):
+                result.update({self._there.get(id(key), key): self.copy(item) for key, item in value.items()})
             else:
                 result.extend(map(self.copy, value))
+            return result
+        if isinstance(value, list) and kind.__iter__ is not list.__iter__ and _is_usual(kind):
+            result = kind.__new__(kind)  # deepcopy would iterate as the class does, perhaps without end
+            self._memo[id(value)] = result
+            list.extend(result, map(self.copy, items_of(value)))
+            _refill_object(result, {name: self.copy(item) for name, item in fields(value).items()})
             return result
         if kind is threading.local:
             result = threading.local()
@@ -170,10 +183,9 @@ def _refill(original: Any, copied: Any, back: dict[int, Any]) -> None:
         elif type(original).__module__.startswith("numpy"):
             _refill_numpy(original, copied)
         elif isinstance(original, MutableMapping):
-            original.clear()
-            original.update({key: of(value) for key, value in copied.items()})
+            _refill_mapping(original, copied, {key: of(value) for key, value in pairs_of(copied)})
         elif isinstance(original, (list, deque, set)):
-            items = [of(value) for value in copied]
+            items = [of(value) for value in items_of(copied)]
             original.clear()
             original.update(items) if isinstance(original, set) else original.extend(items)
         elif isinstance(original, (array, bytearray)):
@@ -185,6 +197,20 @@ def _refill(original: Any, copied: Any, back: dict[int, Any]) -> None:
             _refill_object(original, {name: of(value) for name, value in fields(copied).items()})
     except Exception:  # noqa: BLE001, S110 -- a foreign container may refuse; its copy was only an attempt
         pass
+
+
+def _refill_mapping(original: MutableMapping[Any, Any], copied: Any, held: dict[Any, Any]) -> None:
+    if not isinstance(original, dict) and _holds_the_same(original, copied):
+        return  # it may hold parameters, and what a foreign copy holds in their place is known to nobody
+    original.clear()
+    original.update(held)
+
+
+def _holds_the_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, foreign mappings by what they hold, since their other attributes may differ."""
+    if isinstance(one, dict) or not isinstance(one, MutableMapping):
+        return equal(one, other)
+    return list(one) == list(other) and all(_holds_the_same(one[key], other[key]) for key in one)
 
 
 def _refill_numpy(original: Any, copied: Any) -> None:
@@ -206,12 +232,19 @@ def _refill_object(original: Any, held: dict[str, Any]) -> None:
 def _is_plain(value: Any) -> bool:
     """Whether a value is an object of an ordinary class, which is nothing but its attributes."""
     kind: Any = type(value)
-    usual: Any = object
     return (
         bool(kind.__flags__ & _DEFINED_IN_PYTHON)
         and bool(fields(value))
-        and kind.__new__ is usual.__new__
-        and not hasattr(kind, "__deepcopy__")
+        and kind.__new__ is object.__new__
+        and _is_usual(kind)
+    )
+
+
+def _is_usual(kind: type) -> bool:
+    """Whether a class leaves it to Python how its objects are copied."""
+    usual: Any = object
+    return (
+        not hasattr(kind, "__deepcopy__")
         and kind.__reduce_ex__ is usual.__reduce_ex__
         and kind.__reduce__ is usual.__reduce__
     )

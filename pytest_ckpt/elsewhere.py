@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from pytest_ckpt.compare import describe, uninitialized
+from pytest_ckpt.containers import items_of
 from pytest_ckpt.moment import attributes, modules_within, reachable, set_attribute
 from pytest_ckpt.outputs import ForwardError, Runner, moved, set_mode, where
 from pytest_ckpt.surroundings import kept
@@ -171,7 +172,7 @@ def _replaced(value: Any, there: Mapping[int, Tensor], deep: int) -> Any:
         return there.get(id(value), value)
     if not isinstance(value, (list, tuple, dict)) or hasattr(value, "_fields") or not deep:
         return value
-    items = value.values() if isinstance(value, dict) else value
+    items = items_of(value)
     others = [_replaced(item, there, deep - 1) for item in items]
     if all(map(operator.is_, others, items)):
         return value
@@ -285,5 +286,4 @@ def _candidates(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any]]:
 def _holds_tensor(value: Any, deep: int) -> bool:
     if isinstance(value, torch.Tensor):
         return value.device.type == "cpu"
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return deep > 0 and any(_holds_tensor(item, deep - 1) for item in items)
+    return deep > 0 and any(_holds_tensor(item, deep - 1) for item in items_of(value))

@@ -15,16 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from pytest_ckpt.compare import bound_in, equal
+from pytest_ckpt.containers import CONTAINERS, items_of
 from pytest_ckpt.copying import Copier, duplicate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _OBJECTS_DEEP = 2  # plain objects inside each other in which modules are looked for
 _INTERNAL = frozenset(nn.Module().__dict__)
@@ -75,10 +73,9 @@ def contents(value: Any) -> tuple[int, ...]:
     """Give a mark of what a tensor or container holds, which differs if it is written to; empty for other values."""
     if isinstance(value, torch.Tensor):
         return (value._version,) if not value.is_inference() else ()  # noqa: SLF001 -- counts in-place changes
-    if isinstance(value, dict):
-        return (len(value), *map(id, value.values()))
-    if isinstance(value, (list, deque)):
-        return (len(value), *map(id, value))
+    if isinstance(value, (dict, list, deque)):
+        items = items_of(value)
+        return (len(items), *map(id, items))
     return ()
 
 
@@ -94,25 +91,21 @@ def _modules_within(value: Any, seen: set[int], deep: int) -> Iterator[nn.Module
     if isinstance(value, nn.Module):
         yield value
         return
-    items: Any = ()
-    if isinstance(value, Mapping):
-        items = value.values()
-    elif isinstance(value, (list, tuple, set, frozenset, deque)):
-        items = value
-    elif deep:
+    items = items_of(value)
+    if deep and not isinstance(value, (Mapping, *CONTAINERS)):
         items, deep = _parts_of_object(value), deep - 1
-    for item in list(items):
+    for item in items:
         yield from _modules_within(item, seen, deep)
 
 
-def _parts_of_object(value: Any) -> Iterable[Any]:
+def _parts_of_object(value: Any) -> list[Any]:
     if isinstance(value, partial):
-        return (value.func, value.args, value.keywords)
+        return [value.func, value.args, value.keywords]
     if isinstance(value, FunctionType):
         return bound_in(value)
     if isinstance(value, MethodType):
-        return (value.__self__,)
-    return list(getattr(value, "__dict__", {}).values()) if not inspect.isroutine(value) else ()
+        return [value.__self__]
+    return list(getattr(value, "__dict__", {}).values()) if not inspect.isroutine(value) else []
 
 
 def reachable(module: nn.Module) -> dict[str, nn.Module]:

@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from pytest_ckpt.compare import bits_equal, describe, spread, state_of
+from pytest_ckpt.containers import items_of, pairs_of
 from pytest_ckpt.copying import duplicate
 from pytest_ckpt.findings import UsageError
 
@@ -90,8 +91,7 @@ def _accelerators() -> list[int]:
 
 
 def _holds_iterator(value: Any) -> bool:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return isinstance(value, Iterator) or any(isinstance(item, Iterator) for item in items)
+    return isinstance(value, Iterator) or any(isinstance(item, Iterator) for item in items_of(value))
 
 
 class Runner:
@@ -194,11 +194,11 @@ def _given(module: nn.Module, inputs: Any) -> Any:
 def moved(value: Any, device: str) -> Any:
     """Give a value with its tensors on a device; containers are rebuilt, other objects use their own `to`."""
     if isinstance(value, dict):
-        return {key: moved(item, device) for key, item in value.items()}
+        return {key: moved(item, device) for key, item in pairs_of(value)}
     if isinstance(value, tuple) and hasattr(value, "_fields") and not hasattr(value, "to"):
-        return type(value)(*(moved(item, device) for item in value))
+        return type(value)(*(moved(item, device) for item in items_of(value)))
     if isinstance(value, (list, tuple)) and not hasattr(value, "to"):
-        return type(value)(moved(item, device) for item in value)
+        return type(value)(moved(item, device) for item in items_of(value))
     to: Callable[[str], Any] | None = getattr(value, "to", None)
     return to(device) if to is not None else value
 
@@ -323,9 +323,9 @@ def _tensor(value: Any) -> Tensor | None:
 
 def _items(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        return {f"[{key!r}]": item for key, item in value.items()}
+        return {f"[{key!r}]": item for key, item in pairs_of(value)}
     if isinstance(value, (list, tuple, deque)):
-        return {f"[{index}]": item for index, item in enumerate(value)}
+        return {f"[{index}]": item for index, item in enumerate(items_of(value))}
     state = state_of(value)
     return {f".{key}": item for key, item in state.items()} if isinstance(state, dict) else {}
 

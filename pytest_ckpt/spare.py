@@ -20,6 +20,8 @@ from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pytest_ckpt.containers import items_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
@@ -74,7 +76,7 @@ def stop() -> None:
 
 def holds_tensor(value: Any) -> bool:
     """Whether a value is a tensor or an array, or a container of such."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
+    items = items_of(value) if isinstance(value, (dict, list, tuple)) else [value]
     return any({"torch", "numpy"} & {kind.__module__ for kind in type(item).__mro__} for item in items)
 
 

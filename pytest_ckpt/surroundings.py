@@ -30,6 +30,7 @@ from torch import nn
 from pytest_ckpt import spare
 from pytest_ckpt.attribution import counterparts, smallest
 from pytest_ckpt.compare import describe, equal
+from pytest_ckpt.containers import CONTAINERS, items_of
 from pytest_ckpt.copying import Copier
 from pytest_ckpt.moment import Moment, contents, modules_within, reachable
 from pytest_ckpt.outputs import first_difference
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
-_CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 _LIBRARIES = tuple(
     {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )  # resolved as the files are: an environment may lie behind a link
@@ -501,7 +501,7 @@ def _may_hold_state(value: Any) -> bool:
         return False
     if _is_cache(value):
         return True
-    if isinstance(value, (*_PLAIN, *_CONTAINERS, torch.Tensor, nn.Module, threading.local, WeakKeyDictionary, array)):
+    if isinstance(value, (*_PLAIN, *CONTAINERS, torch.Tensor, nn.Module, threading.local, WeakKeyDictionary, array)):
         return value is not _ABSENT
     return type(value).__module__ == "numpy" or _is_own(type(value).__module__) or _is_record(value)
 
@@ -513,8 +513,8 @@ def _is_record(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, _CONTAINERS):
-        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    if isinstance(value, CONTAINERS):
+        return all(map(_is_plain, items_of(value)))
     return isinstance(value, (*_PLAIN, torch.Tensor, torch.dtype))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
@@ -13,6 +14,7 @@ from pytest_ckpt.checks import Case, Check, Stage
 from pytest_ckpt.findings import Finding
 
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
+_ALLOW = ", or torch.serialization.add_safe_globals([{}]) where you load"  # of no use for a class within another
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +65,7 @@ class NotWeightsOnly(Check):
                 self.name,
                 one,
                 "the file holds this class or function, so torch.load(weights_only=True) refuses it",
-                f"save plain data instead, or torch.serialization.add_safe_globals([{one}]) where you load",
+                "save plain data instead" + (_ALLOW.format(one) if one.rpartition(".")[0] in sys.modules else ""),
             )
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:

@@ -25,6 +25,11 @@ _HINTS = {
     "python": "save random.getstate(), and call random.setstate(...) at the end of load",
     "numpy": "save numpy.random.get_state(), and call numpy.random.set_state(...) at the end of load",
 }
+_HINTS_OF_TYPES = {
+    "random.Random": "save {key}.getstate(), and call {key}.setstate(...) in load",
+    "numpy.Generator": "save {key}.bit_generator.state, and set it in load",
+}
+_HINT = "save {key}.get_state(), and call {key}.set_state(...) in load"
 
 
 class RngState(Check):
@@ -49,8 +54,9 @@ class RngState(Check):
     ## What to do
 
     Save `torch.get_rng_state()`, `torch.cuda.get_rng_state_all()`, `random.getstate()` and `numpy.random.get_state()`,
-    and `generator.get_state()` of each generator of your own; set them after everything else was loaded. They must stay
-    on the CPU: `torch.load(path, map_location="cpu")`.
+    and the state of each generator of your own: `generator.get_state()` of torch's, `generator.bit_generator.state` of
+    NumPy's, `generator.getstate()` of Python's. Set them after everything else was loaded. They must stay on the CPU:
+    `torch.load(path, map_location="cpu")`.
 
     ## References
 
@@ -64,8 +70,10 @@ class RngState(Check):
     stage: ClassVar[Stage] = Stage.TRAINING
 
     def resumed(self, resumption: Resumption) -> Iterator[Finding]:
-        for one in resumption.findings(self.name, "save {key}.get_state(), and call {key}.set_state(...) in load"):
-            yield replace(one, hint=_HINTS.get(one.key, one.hint))
+        types = {one.key: one.type for one in resumption.lost}
+        for one in resumption.findings(self.name, ""):
+            hint = _HINTS.get(one.key) or _HINTS_OF_TYPES.get(types[one.key], _HINT)
+            yield replace(one, hint=hint.format(key=one.key))
 
     @staticmethod
     def failing() -> Case:

@@ -79,7 +79,13 @@ def _lost(  # noqa: PLR0913 -- the slot on every side
         actual="elsewhere" if slot.kind == "generator" and actual is not None else described(actual),
         part="" if root == slot.path else root,
         kind=slot.kind,
+        type=_type_of(slot.value) if slot.kind == "generator" else "",
     )
+
+
+def _type_of(value: Any) -> str:
+    kind = type(value)
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 # ----------------------------------------------------------------------------------------------------------- categories
@@ -197,14 +203,15 @@ def _what(slot: Slot, expected: Slot | None, actual: Slot | None, saved: World, 
     if expected is None:
         return "it is there after loading, although the uninterrupted run has none"
     one, other = expected.value, actual.value
-    both = isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
+    tensors = isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
+    both = tensors or (is_array(one) and is_array(other))
     if both and one.dtype != other.dtype:
         return "it came back in another dtype"
     if both and one.shape != other.shape and (fresh is None or not equal(fresh.value, other)):
         return "it came back in another shape"
     if fresh is not None and equal(fresh.value, other):
         return "it was not restored: it holds what a new run holds" + _behind(one, other)
-    twin = _twin(slot, other, saved) if both else ""
+    twin = _twin(slot, other, saved) if tensors else ""
     return (f"it holds what belongs to {twin}" if twin else "it came back with another value") + _behind(one, other)
 
 

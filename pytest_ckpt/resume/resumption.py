@@ -29,6 +29,7 @@ class Lost:
         part: The run's attribute that it belongs to, such as `optimizer`; empty where it is the attribute itself.
         kind: What it is: an `entry` of a module, a `state` of an optimizer, a `generator`, a `value`, ...
         others: Names of what was lost in the same way.
+        type: The type of a generator with its library, such as `numpy.Generator`; empty for anything else.
     """
 
     category: str
@@ -39,6 +40,7 @@ class Lost:
     part: str = ""
     kind: str = "value"
     others: tuple[str, ...] = ()
+    type: str = ""
 
 
 @dataclass(slots=True)

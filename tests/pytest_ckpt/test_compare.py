@@ -11,6 +11,7 @@ from collections import deque
 from functools import partial
 from types import CellType, FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -781,6 +782,7 @@ def test_storages_are_those_that_hold_memory_of_their_own():
         (dict.fromkeys("abc", 1), "dict(3) {'a': 1, 'b': 1, 'c': 1}"),
         (dict.fromkeys("abcd", 1), "dict(4) {'a': 1, 'b': 1, 'c': 1, …}"),
         ({"a": torch.ones(1)}, "dict(1) {'a': float32[1] 1}"),
+        ({nn.Identity(): 1, torch.ones(1): 2}, "dict(2) {Identity with 0 parameters: 1, float32[1] 1: 2}"),
         (Opaque(1), "Opaque object"),
         ("x" * 58, "'" + "x" * 58 + "'"),
         ("x" * 59, "'" + "x" * 58 + "…"),
@@ -795,6 +797,11 @@ def test_a_thread_local_is_described_by_what_this_thread_holds():
     local = threading.local()
     local.gain = 3.0
     assert describe(local) == "local dict(1) {'gain': 3.0}"
+
+
+def test_a_weak_mapping_is_described_by_what_it_holds():
+    layer = nn.Identity()
+    assert describe(WeakKeyDictionary({layer: 0.5})) == "WeakKeyDictionary(1) {Identity with 0 parameters: 0.5}"
 
 
 def test_dicts_whose_keys_are_tensors():

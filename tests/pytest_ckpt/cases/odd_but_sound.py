@@ -15,7 +15,9 @@ import re
 import time
 import types
 import uuid
+import weakref
 from collections import Counter, OrderedDict, defaultdict
+from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -413,6 +415,112 @@ class HoldsEverything(nn.Module):
         self.groups["x"].append(float(x.sum()))
         self.writer.add_scalar("sum", x.sum())
         return self.fc(x)
+
+
+class _Product(tuple):  # noqa: SLOT001 -- as libraries write it
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class _Closed(dict):
+    def values(self) -> Any:
+        raise ValueError("closed")
+
+    items = keys = __len__ = values
+
+
+class _Rotation(list):
+    def __iter__(self) -> Any:
+        return itertools.cycle(list.__iter__(self))
+
+
+@correct(inputs=X, prepare=lambda module: module(X))
+class ContainersOfItsOwn(nn.Module):
+    """Has containers whose methods raise or do not end, as those of libraries and files do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+        self.irreps, self.names, self.turns = _Product((1, 3)), _Closed(a=torch.ones(2)), _Rotation([0.5, 2.0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.turns.append(0.5)
+        return self.fc(x) * self.irreps[0] * self.turns[1] * self.names["a"]
+
+
+def _tuned(module: nn.Module) -> None:
+    module.settings.gain, module.scales[module.fc] = 2.0, 0.25
+
+
+@correct(inputs=X, prepare=_tuned)
+class ByLayer(nn.Module):
+    """Keeps scales by layer and refers to its weight weakly; what it saves of them and of its settings is plain."""
+
+    @dataclass
+    class Settings:
+        gain: float = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+        self.weight, self.settings = weakref.ref(self.fc.weight), self.Settings()
+        self.scales, self.widths = weakref.WeakKeyDictionary({self.fc: 0.5}), {self.fc: 2}
+
+    def get_extra_state(self) -> Any:
+        return {"settings": vars(self.settings), "scale": self.scales[self.fc]}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.settings, self.scales[self.fc] = self.Settings(**state["settings"]), state["scale"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.scales[self.fc] * self.settings.gain
+        return functional.linear(x, self.weight(), self.fc.bias) * scale / self.widths[self.fc]
+
+
+class _Tree(MutableMapping):
+    """Holds tensors and trees of its own kind, and copies itself its own way, as a TensorDict does."""
+
+    def __init__(self, **held: Any) -> None:
+        self.held, self.id = held, uuid.uuid4()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.held[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.held[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.held[key]
+
+    def __iter__(self) -> Any:
+        return iter(self.held)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return _Tree(
+            **{
+                key: copy.deepcopy(value) if isinstance(value, _Tree) else value.detach().clone()
+                for key, value in self.items()
+            }
+        )
+
+
+@correct(inputs=X)
+class ParametersInATree(nn.Module):
+    """Its parameters live in a mapping, which is what it saves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(2, 4)), nn.Parameter(torch.randn(2))
+        self.tree = _Tree(weight=self.weight, inner=_Tree(bias=self.bias))
+
+    def state_dict(self, *_args: Any, **_kwargs: Any) -> Any:
+        return {"weight": self.tree["weight"].detach(), "bias": self.tree["inner"]["bias"].detach()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.tree["weight"], self.tree["inner"]["bias"])
 
 
 @correct(inputs=X)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import array
 import enum
+import itertools
 import types
+import weakref
 from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -71,6 +74,113 @@ def in_a_list_of_objects():
 @faulty("unsaved-state", key="held", inputs=X)
 def in_an_ordered_dict():
     return _held(lambda gain: OrderedDict(gain=gain), lambda held: held["gain"])()
+
+
+def _keyed_by_a_layer(mapping: type) -> type[nn.Module]:
+    """Give a module class that keeps a random tensor for its layer, as `shifts`."""
+
+    class Keyed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            self.shifts = mapping()
+            self.shifts[self.fc] = torch.rand(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x) + self.shifts[self.fc]
+
+    return Keyed
+
+
+@faulty("unsaved-state", key="shifts", inputs=X)
+def kept_for_a_layer():
+    return _keyed_by_a_layer(dict)()
+
+
+@faulty("unsaved-state", key="shifts", inputs=X)
+def kept_for_a_layer_weakly():
+    return _keyed_by_a_layer(WeakKeyDictionary)()
+
+
+class _Average:
+    """An average of parameters that it refers to weakly, as torch_ema has it."""
+
+    def __init__(self, parameters: Any) -> None:
+        parameters = list(parameters)
+        self.references = [weakref.ref(one) for one in parameters]
+        self.shadows = [one.detach().clone() for one in parameters]
+
+    def update(self) -> None:
+        for reference, shadow in zip(self.references, self.shadows, strict=True):
+            shadow.lerp_(reference().detach(), 0.1)
+
+    def swap(self) -> None:
+        for reference, shadow in zip(self.references, self.shadows, strict=True):
+            live = reference().detach().clone()
+            reference().data.copy_(shadow)
+            shadow.copy_(live)
+
+
+def _trained(module: nn.Module) -> None:
+    with torch.no_grad():
+        module.fc.weight.add_(1.0)
+    module.train()(X)
+
+
+@faulty("unsaved-state", "ema-state", key="average", inputs=X, prepare=_trained)
+class AverageOfWeakReferences(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.average = _Average(self.fc.parameters())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.average.update()
+            return self.fc(x)
+        self.average.swap()
+        try:
+            return self.fc(x)
+        finally:
+            self.average.swap()
+
+
+class _Product(tuple):  # noqa: SLOT001 -- as libraries write it
+    """Has no length, as a product of representations in e3nn has none."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class _Closed(dict):
+    """Gives nothing, as a file that is closed does."""
+
+    def values(self) -> Any:
+        raise ValueError("closed")
+
+    items = keys = __len__ = values
+
+
+class _Rotation(list):
+    """Begins anew when it has come to its end."""
+
+    def __iter__(self) -> Any:
+        return itertools.cycle(list.__iter__(self))
+
+
+@faulty("unsaved-state", key="held", inputs=X)
+def in_a_tuple_without_a_length():
+    return _held(lambda gain: _Product((gain,)), lambda held: held[0])()
+
+
+@faulty("unsaved-state", key="held", inputs=X)
+def in_a_dict_that_is_closed():
+    return _held(lambda gain: _Closed(gain=gain), lambda held: held["gain"])()
+
+
+@faulty("unsaved-state", key="held", inputs=X)
+def in_a_list_without_an_end():
+    return _held(lambda gain: _Rotation([gain]), lambda held: held[0])()
 
 
 @faulty("unsaved-state", key="held", inputs=X)
@@ -492,3 +602,49 @@ def save_through_cast(module: Net, path: Path) -> None:
 @faulty("save-mutates", key=("body.weight",), save=save_through_cast, **TRAINED)
 def cast_through_data_while_saving():
     return Net()
+
+
+# -------------------------------------------------------------------------------------------------- classes in the file
+
+
+@faulty(
+    "not-weights-only", key=f"{__name__}.NestedSettings.Inner.Settings", alone=True, says="save plain data", inputs=X
+)
+class NestedSettings(nn.Module):
+    """Saves an object of a class that is defined within the module's own."""
+
+    class Inner:
+        @dataclass
+        class Settings:
+            gain: float = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+        self.settings, self.others = self.Inner.Settings(), self.Inner.Settings()
+
+    def get_extra_state(self) -> Any:
+        return [self.settings, self.others]
+
+    def set_extra_state(self, state: Any) -> None:
+        self.settings, self.others = state
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x) * self.settings.gain
+
+
+class NestedBlock:
+    class Block(nn.Linear):
+        pass
+
+
+@faulty(
+    "pickled-module",
+    key=f"{__name__}.NestedBlock.Block",
+    alone=True,
+    inputs=X,
+    save=torch.save,
+    load=lambda path: torch.load(path, map_location="cpu", weights_only=False),
+)
+def a_nested_class_is_pickled():
+    return NestedBlock.Block(4, 2)

@@ -14,7 +14,9 @@ collect()
 def test_reported_by_name(case: Case) -> None:
     torch.manual_seed(0)
     report = case.check()
-    assert case.named(report), f"none of {case.keys} in {sorted(case.categories)}:\n{report.text()}"
+    named = case.named(report)
+    assert named, f"none of {case.keys} in {sorted(case.categories)}:\n{report.text()}"
+    assert any(case.says in f"{one.message}\n{one.hint}" for one in named), report.text()
 
 
 @pytest.mark.parametrize("case", CORRECT, ids=str)

@@ -40,6 +40,7 @@ class Case:
         arguments: Further arguments of `check_resume`.
         categories: Categories that fit the fault, any of which is right; empty where the code is correct.
         keys: Beginnings of the culprit's name, any of which is right.
+        says: What the finding's message or hint must say.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Case:
     arguments: dict[str, Any]
     categories: frozenset[str] = frozenset()
     keys: tuple[str, ...] = ()
+    says: str = ""
 
     def __str__(self) -> str:
         return self.name
@@ -76,18 +78,19 @@ def collect() -> None:
         import_module(f"{__name__}.{module.name}")
 
 
-def faulty(*categories: str, key: str | tuple[str, ...], **arguments: Any) -> Callable[[Make], Make]:
+def faulty(*categories: str, key: str | tuple[str, ...], says: str = "", **arguments: Any) -> Callable[[Make], Make]:
     """Declare a class or factory faulty.
 
     Args:
         *categories: The categories that fit; the report must hold one of them.
         key: The beginning of the culprit's name, or of all the names that point at it.
+        says: What the finding's message or hint must say.
         **arguments: Further arguments of `check_resume`.
     """
     keys = (key,) if isinstance(key, str) else key
 
     def declare(make: Make) -> Make:
-        FAULTY.append(Case(_name(make), make, arguments, frozenset(categories), keys))
+        FAULTY.append(Case(_name(make), make, arguments, frozenset(categories), keys, says))
         return make
 
     return declare

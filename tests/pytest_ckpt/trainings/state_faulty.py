@@ -157,7 +157,7 @@ class NumpyAugmentation(Loop):
         return x + torch.from_numpy(np.random.normal(size=x.shape)).float(), y
 
 
-@faulty("rng-state", key="rng")
+@faulty("rng-state", key="rng", says="save rng.get_state(), and call rng.set_state(...)")
 class OwnTorchGenerator(Loop):
     def setup(self):
         self.rng = torch.Generator().manual_seed(5)
@@ -167,7 +167,7 @@ class OwnTorchGenerator(Loop):
         return x + torch.randn(x.shape, generator=self.rng), y
 
 
-@faulty("rng-state", key="rng")
+@faulty("rng-state", key="rng", says="save rng.bit_generator.state")
 class OwnNumpyGenerator(Loop):
     def setup(self):
         self.rng = np.random.default_rng(5)
@@ -175,6 +175,26 @@ class OwnNumpyGenerator(Loop):
     def batch(self, number):
         rows = self.rng.integers(0, 24, size=4)
         return X[rows], Y[rows]
+
+
+@faulty("unsaved-state", key="history", says="it came back in another shape")
+class ArrayIsCut(Loop):
+    """Keeps all losses to scale the next step by, and saves the last two."""
+
+    def setup(self):
+        self.history = np.ones(1)
+
+    def batch(self, number):
+        x, y = super().batch(number)
+        self.history = np.append(self.history, number + 2.0)
+        return x / float(self.history.mean()), y
+
+    def state(self):
+        return {**super().state(), "history": self.history[-2:].tolist()}
+
+    def restore(self, state):
+        super().restore(state)
+        self.history = np.array(state["history"])
 
 
 @faulty("rng-state", key="rng")
@@ -187,7 +207,7 @@ class OwnUnseededNumpyGenerator(Loop):
         return X[rows], Y[rows]
 
 
-@faulty("rng-state", key="augment.rng")
+@faulty("rng-state", key="augment.rng", says="augment.rng.setstate(...)")
 class PythonGeneratorInTransform(Loop):
     class Augment:
         def __init__(self):
