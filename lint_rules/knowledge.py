@@ -48,6 +48,11 @@ TEXT = frozenset(
         "pooch.retrieve",
     }
 )
+#: Calls that give an open file; `open` is what a path's own method is taken for.
+FILES = frozenset(
+    {"builtins.open", "open", "io.open", "io.BytesIO", "io.FileIO", "gzip.open", "bz2.open", "lzma.open"}
+    | {"tempfile.NamedTemporaryFile", "tempfile.TemporaryFile", "tempfile.SpooledTemporaryFile"}
+)
 TEXT_COLLECTIONS = frozenset({"glob.glob", "glob.iglob", "os.listdir", "sys.argv"})
 TEXT_ATTRIBUTES = frozenset({"sys.executable", "os.sep", "torch.__version__"})
 TEXT_TYPES = frozenset(

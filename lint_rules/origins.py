@@ -29,7 +29,7 @@ def _last_parts(names: Iterable[str]) -> frozenset[str]:
 
 
 _TYPES = _last_parts(knowledge.TEXT_TYPES)
-_GIVE_TEXT = _last_parts({*knowledge.TEXT, "builtins.open"} - {"os.environ.get"}) | knowledge.TEXT_METHODS
+_GIVE_TEXT = _last_parts((knowledge.TEXT | knowledge.FILES) - {"os.environ.get"}) | knowledge.TEXT_METHODS
 _GIVE_TEXTS = _last_parts(knowledge.TEXT_COLLECTIONS) | knowledge.TEXT_LIST_METHODS
 _ARE_TEXT = _last_parts(knowledge.TEXT_ATTRIBUTES)
 _HOLD_TEXT = _last_parts(knowledge.TEXT_COLLECTIONS) | {"environ"}

@@ -252,7 +252,11 @@ class Calls(Functions):
         if all_are(receivers, Kind.TEXT):
             if method in knowledge.TEXT_METHODS:
                 return self._make(node, frame, Kind.TEXT)
-            return self._texts(node, frame) if method in knowledge.TEXT_LIST_METHODS else self._make(node, frame)
+            if method in knowledge.TEXT_LIST_METHODS:
+                return self._texts(node, frame)
+            (made,) = self._make(node, frame)
+            made.made_by = method
+            return frozenset({made})
         if any(each.kind is Kind.COLLECTION for each in receivers):
             return self._container(method, node, receivers, arguments, frame)
         if knowledge.INFERENCE.match(method):

@@ -19,11 +19,12 @@ _DEFAULTS = {"map_location": '"cpu"', "weights_only": "True"}
 
 
 def _are_files(values: set[Thing]) -> bool:
-    """Tell whether a value is a path, or a file that `open` gave; it may be None besides, which raises as well."""
+    """Tell whether a value is a path, or an open file; it may be None besides, which raises as well."""
+    from lint_rules.knowledge import FILES
     from lint_rules.objects import Kind
 
     given = [value for value in values if value.kind is not Kind.NONE]
-    return bool(given) and all(value.kind is Kind.TEXT or value.made_by in {"builtins.open", "open"} for value in given)
+    return bool(given) and all(value.kind is Kind.TEXT or value.made_by in FILES for value in given)
 
 
 def _fix(call: Call, context: Context) -> Fix:
@@ -43,7 +44,7 @@ class LoadStateDictPath(Rule):
 
     Reports `x.load_state_dict(path)` where `x` is a module, an optimizer, a scheduler or a scaler and the argument is a
     string or a path for certain: written there, joined, formatted, annotated, read from the command line, or returned
-    by a function that returns paths; also what `open` gave. A name such as `PATH` proves nothing; what it is bound to
+    by a function that returns paths; also an open file. A name such as `PATH` proves nothing; what it is bound to
     does.
 
     A file in which too much would have to be followed, several thousand lines that call each other, is left alone.
@@ -478,6 +479,36 @@ class LoadStateDictPath(Rule):
             with open("net.pt", "rb") as file:
                 net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
             """,
+        ),
+        Example(
+            """
+            import io
+            from pathlib import Path
+
+            import torch
+
+            from networks import Net
+
+            WEIGHTS = Path("weights") / "net.pt"
+
+
+            def read():
+                net = Net()
+                with WEIGHTS.open("rb") as file:
+                    net.load_state_dict(file)
+                return net
+
+
+            def copy(net):
+                buffer = io.BytesIO()
+                torch.save(net.state_dict(), buffer)
+                buffer.seek(0)
+                other = Net()
+                other.load_state_dict(buffer)
+                return other
+            """,
+            why="a file that a path opens, and one in memory",
+            lines=(14, 23),
         ),
         Example(
             """
