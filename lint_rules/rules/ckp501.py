@@ -71,7 +71,8 @@ def _may_move_tensor(data: bytes) -> bool:
     names: set[bytes] = set()
     for found in _MOVED.finditer(data):
         line = data.rfind(b"\n", 0, found.start()) + 1
-        before = data[line : found.start()]
+        start = max(line, data.rfind(b";", line, found.start()) + 1, data.rfind(b":", line, found.start()) + 1)
+        before = data[start : found.start()]  # of the last statement on the line
         alone, chained = _ALONE.match(before), before.endswith(b")") and _CHAINED.match(before)
         if not (alone or chained) or (lines and _OPEN.search(data[max(line - 200, 0) : line])):
             continue
@@ -353,6 +354,28 @@ class DiscardedTensorTo(Rule):
             """,
             why="used as only tensors can be",
             lines=(6, 14),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def move(x: torch.Tensor, device):
+                print(device); x.to(device)
+            """,
+            why="two statements on a line",
+            lines=(5,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def move(x: torch.Tensor, device, wanted):
+                if wanted: x.to(device)
+            """,
+            why="behind a condition on the same line",
+            lines=(5,),
         ),
         Example(
             """
