@@ -19,7 +19,7 @@ from lint_rules.knowledge import (
     REGISTRIES,
     TELLS_PARTS,
 )
-from lint_rules.tree import method_of, name_of, text_of, walk
+from lint_rules.tree import is_false, method_of, name_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +86,22 @@ def hiding(definition: cst.ClassDef, modules: Modules, names: Names) -> list[Con
     helpers = {method.name.value: method for method in methods}
     for method in _builders(methods):
         _Method(method, modules, names, attributes, helpers).read()
-    return [each for each in attributes.values() if each.hides_layers]
+    frozen = {_frozen(node) for method in methods for node in walk(method.body)}
+    return [each for each in attributes.values() if each.hides_layers and each.name not in frozen]
+
+
+def _frozen(node: cst.CSTNode) -> str:
+    """Name the attribute in an element of which weights are frozen: `self.words[0].weight.requires_grad = False`.
+
+    Such a layer is hidden on purpose, for somebody else has trained it.
+    """
+    if not isinstance(node, cst.Assign) or not is_false(node.value):
+        return ""
+    place: cst.BaseExpression = node.targets[0].target
+    frozen = isinstance(place, cst.Attribute) and place.attr.value == "requires_grad"
+    while isinstance(place, cst.Attribute):
+        place = place.value
+    return _own_attribute(place.value) if frozen and isinstance(place, cst.Subscript) else ""
 
 
 def _registers(node: cst.CSTNode) -> bool:

@@ -10,7 +10,7 @@ import libcst as cst
 
 from lint_rules.evidence import bodies, own, returned
 from lint_rules.names import Place
-from lint_rules.tree import children, method_of, name_of, text_of, walk
+from lint_rules.tree import argument, children, method_of, name_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -135,6 +135,8 @@ class Wrapped:
                     self._assign(target.target, node.value, node, scope, always=always)
             elif isinstance(node, cst.AnnAssign) and node.value is not None:
                 self._assign(node.target, node.value, node, scope, always=always)
+            elif isinstance(node, cst.Expr):
+                self._register(node, scope, always=always)
             elif isinstance(node, (cst.If, cst.Else, cst.Try, cst.TryStar, cst.Match)):
                 self._read(node, scope, always=isinstance(node, cst.If) and _is_main(node))
             elif not isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.BaseExpression)):
@@ -150,6 +152,16 @@ class Wrapped:
             if name := _spelled(node):
                 known = always and not name.endswith(_ANY)
                 self._bound[self._key(name, scope)].append(_Bound(order, value, known, scope, order, part))
+
+    def _register(self, node: cst.Expr, scope: Scope, *, always: bool) -> None:
+        """Note what becomes an attribute by its name: `self.add_module("net", net)`."""
+        call = node.value
+        if not isinstance(call, cst.Call) or name_of(call.func) not in {"self.add_module", "self.register_module"}:
+            return
+        name, value = argument(call, 0, "name"), argument(call, 1, "module")
+        if name is not None and value is not None and (text := text_of(name)):
+            order = self._order[node]
+            self._bound[self._key(f"self.{text}", scope)].append(_Bound(order, value, always, scope, order))
 
     def _pass(self, call: cst.Call, scope: Scope) -> None:
         """Bind the parameters of a function of the file to what one call gives it."""

@@ -262,7 +262,7 @@ class Machine(ABC):
         live = all(Kind.STATE in {thing.kind for thing in (each, *each.deps)} for each in values)
         if state.kind is Kind.STATE and not live:
             self._updated.add(state)
-            state.deps = _few(state.deps | self._deps(self._contents(values)))
+            state.deps = self._few(state.deps | self._deps(self._contents(values)))
 
     def _use_states(self, values: Values) -> None:
         """Note each state dict that is used after a step has changed the tensors that it shares.
@@ -360,7 +360,7 @@ class Machine(ABC):
         if thing is None:
             thing = self._things[key] = Thing(kind, deps=deps)
         elif deps - thing.deps:
-            thing.deps = _few(thing.deps | deps)
+            thing.deps = self._few(thing.deps | deps)
         return frozenset({thing})
 
     def _create(self, node: cst.Call, frame: Frame, new: Made) -> Values:
@@ -436,7 +436,7 @@ class Machine(ABC):
                 depth, owner = depth + 1, owner.owner
             if depth > _PARTS:
                 return thing
-            parts[name] = Thing(Kind.UNKNOWN, thing.birth, deps=_few(thing.deps | {thing}), owner=thing)
+            parts[name] = Thing(Kind.UNKNOWN, thing.birth, deps=self._few(thing.deps | {thing}), owner=thing)
         return parts[name]
 
     def _reference(self, name: str) -> Values:
@@ -465,7 +465,14 @@ class Machine(ABC):
             found |= value.deps
             if value.kind not in {Kind.TEXT, Kind.NONE, Kind.REFERENCE}:
                 found.add(value)
-        return _few(frozenset(found))
+        return self._few(frozenset(found))
+
+    def _few(self, deps: Values) -> Values:
+        """Keep the first of too many objects that something is computed from, and modules before all others."""
+        if len(deps) <= _DEPS:
+            return deps
+        plain = {thing for thing in deps if thing.kind is Kind.UNKNOWN and thing not in self._modules}
+        return frozenset(sorted(deps, key=lambda thing: (thing in plain, thing.number))[:_DEPS])
 
     def _stops_gradients(self, node: cst.BaseExpression, frame: Frame) -> bool:
         """Tell whether a context manager or decorator is torch's for code that computes no gradients."""
@@ -483,7 +490,3 @@ class Machine(ABC):
         types = self._names.admitted(annotation, scope)
         classes = (each.value if isinstance(each, cst.Subscript) else each for each in types)
         return bool(types) and all(self._names.resolve(each, scope) in knowledge.TEXT_TYPES for each in classes)
-
-
-def _few(deps: frozenset[Thing]) -> frozenset[Thing]:
-    return deps if len(deps) <= _DEPS else frozenset(sorted(deps, key=lambda thing: thing.number)[:_DEPS])

@@ -780,6 +780,30 @@ class SaveWrappedModule(Rule):
             torch.save([pair["a"].module.state_dict(), pair["b"].state_dict(), one.module.state_dict()], "pair.pt")
             """,
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            from networks import Net
+
+
+            class Base(nn.Module):
+                def save(self, path):
+                    torch.save({"net": self.net.state_dict()}, path)
+
+
+            class Colours(Base):
+                def __init__(self, gpus):
+                    super().__init__()
+                    net = Net()
+                    if len(gpus) > 1:
+                        net = nn.DataParallel(net, gpus)
+                    self.add_module("net", net)
+            """,
+            why="an attribute by its name, of a derived class",
+            lines=(9,),
+        ),
     )
     valid = (
         Example(

@@ -74,7 +74,8 @@ def _loaded(block: Block, context: Context) -> Iterator[_Loaded]:
         once = "." in name or len(block.scope.bindings.get(name, ())) == len(given)
         if name and once and all(map(is_load, given)):
             paths = [argument(cst.ensure_type(value, cst.Call), 0, "f") for value in given]
-            loaded = _Loaded(paths[0] if len(paths) == 1 else None, name)
+            spelled = {_text(path, context) if path is not None else "" for path in paths}
+            loaded = _Loaded(paths[0] if len(spelled) == 1 else None, name)
             _read(name, block, loaded, expected)
             if loaded.known:
                 yield loaded
@@ -207,6 +208,15 @@ def _is_own(loaded: _Loaded, block: Block, saved: list[Checkpoint], context: Con
     return not _FOREIGN.search(path) and (mirrored or _OWN.search(path) is not None)
 
 
+def _is_from_elsewhere(loaded: _Loaded, keys: set[str], read: list[tuple[Block, _Loaded]], context: Context) -> bool:
+    """Tell whether the file reads what it saves, key by key, from another path: this one is somebody else's then."""
+    if loaded.path is None:
+        return False
+    path = _text(loaded.path, context)
+    others = (other for _, other in read if other.path is not None and _text(other.path, context) != path)
+    return any(len(taken) > 1 and taken <= keys for taken in ({key for _, key in other.reads} for other in others))
+
+
 def _text(node: cst.BaseExpression, context: Context) -> str:
     return context.tree.code_for_node(node.with_changes(lpar=(), rpar=()))
 
@@ -278,19 +288,19 @@ class CheckpointKeyNeverSaved(Rule):
             return
         calls = {each.call for each in found}
         others = [(block, saved.path) for block, saved in saves(context, code) if saved.call not in calls]
-        for block in code:
-            for loaded in _loaded(block, context):
-                keys = _keys(loaded, block, found, others, context)
-                if keys is None or loaded.asked - keys:
-                    continue
-                for place, key in loaded.reads:
-                    if key not in keys | loaded.asked | loaded.stored:
-                        yield context.finding(
-                            self,
-                            place,
-                            f"this file saves the checkpoint without the key `{key}`, so reading it fails or gives the "
-                            "default; save it too, or read a key that is saved",
-                        )
+        read = [(block, loaded) for block in code for loaded in _loaded(block, context)]
+        for block, loaded in read:
+            keys = _keys(loaded, block, found, others, context)
+            if keys is None or loaded.asked - keys or _is_from_elsewhere(loaded, keys, read, context):
+                continue
+            for place, key in loaded.reads:
+                if key not in keys | loaded.asked | loaded.stored:
+                    yield context.finding(
+                        self,
+                        place,
+                        f"this file saves the checkpoint without the key `{key}`, so reading it fails or gives the "
+                        "default; save it too, or read a key that is saved",
+                    )
 
     invalid = (
         Example(
@@ -418,6 +428,28 @@ class CheckpointKeyNeverSaved(Rule):
                 return state.get("epoch", 0), count, longest
             """,
             why="other data, part of which is saved with the model, and a default that is meant",
+        ),
+        Example(
+            """
+            import torch
+
+
+            def build(net, args):
+                trained = torch.load(args.net_path, weights_only=True, map_location="cpu")
+                net.load_state_dict(trained["net"])
+                return net, trained["epoch"]
+
+
+            def main(args, net, head):
+                net, _ = build(net, args)
+                if args.resume:
+                    state = torch.load(args.resume, weights_only=True, map_location="cuda:1")
+                    head.load_state_dict(state["head"])
+                    state = torch.load(args.resume, weights_only=True, map_location="cpu")
+                    args.start = state["epoch"]
+                torch.save({"head": head.state_dict(), "epoch": args.start}, args.folder + "/head.pt")
+            """,
+            why="weights from elsewhere, beside what the file saves and reads again",
         ),
         Example(
             """

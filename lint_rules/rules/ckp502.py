@@ -36,6 +36,9 @@ def _keeps_tensor(data: bytes) -> bool:
 _LIGHTNING = frozenset({"training_step", "configure_optimizers"})
 #: As a buffer, a complex table would lose its imaginary part in `half()`.
 _COMPLEX = re.compile(r"torch\.(polar|complex|view_as_complex)$")
+#: What makes a tensor of a size, and what makes one of its elements.
+_SIZED = re.compile(r"torch\.(empty|zeros|ones|\w*Tensor)$")
+_FILLED = re.compile(r"torch\.(tensor|as_tensor|\w*Tensor)$")
 _PARAMETERS = re.compile(r"torch\.nn\.(parameter\.)?(Parameter|Buffer|UninitializedParameter|UninitializedBuffer)$")
 #: Attributes by which frameworks ask for an example of the input.
 _EXAMPLES = frozenset({"example_input_array", "dummy_inputs", "dummy_input", "example_inputs"})
@@ -135,7 +138,21 @@ class _Init:
         return self._judged[name]
 
     def _makes(self, value: cst.BaseExpression) -> bool:
-        return self._tensors.gives(value) and self._is_fresh(value)
+        return self._tensors.gives(value) and self._is_fresh(value) and not self._is_empty(value)
+
+    def _is_empty(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a tensor has no elements, and so nothing to lose: `torch.empty(0)`, in place of what comes."""
+        import libcst as cst
+
+        if not isinstance(value, cst.Call):
+            return False
+        made = self._names.resolve(value.func, self._scope) or ""
+        given = [arg.value for arg in value.args if arg.keyword is None and not arg.star]
+        if not given:
+            return made.endswith("Tensor") and not value.args
+        if isinstance(given[0], cst.List):
+            return not given[0].elements and _FILLED.match(made) is not None
+        return isinstance(given[0], cst.Integer) and given[0].value == "0" and _SIZED.match(made) is not None
 
     def _is_fresh(self, value: cst.BaseExpression) -> bool:
         """Tell whether a tensor is made here, of nothing that the module has registered."""
@@ -187,8 +204,9 @@ class TensorAttribute(Rule):
 
     Reports `self.name = torch.tensor(...)`, and other calls of torch that make a tensor, in the `__init__` of a
     subclass of `nn.Module`. Tables that are computed from other tensors, complex ones, which `half()` would spoil if
-    they were buffers, and examples of the input are left alone, and so are Lightning's modules, which know their
-    device. Off by default: for a constant that `__init__` makes anew, leaving it out of the checkpoint may be meant.
+    they were buffers, empty ones, which only hold a place, and examples of the input are left alone, and so are
+    Lightning's modules, which know their device. Off by default: for a constant that `__init__` makes anew, leaving it
+    out of the checkpoint may be meant.
 
     ## Why is this bad
 
@@ -247,9 +265,10 @@ class TensorAttribute(Rule):
                     super().__init__()
                     self.mean = torch.tensor(mean)
                     self.count = torch.zeros(1).long()
+                    self.step = torch.tensor(0)
             """,
             why="made by torch",
-            lines=(8, 9),
+            lines=(8, 9, 10),
             fixed="""
             import torch
             from torch import nn
@@ -260,6 +279,7 @@ class TensorAttribute(Rule):
                     super().__init__()
                     self.register_buffer("mean", torch.tensor(mean))
                     self.register_buffer("count", torch.zeros(1).long())
+                    self.register_buffer("step", torch.tensor(0))
             """,
         ),
         Example(
@@ -389,6 +409,26 @@ class TensorAttribute(Rule):
         ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Recorder(nn.Module):
+                def __init__(self, module):
+                    super().__init__()
+                    self.module = module
+                    self.output = torch.empty(0)
+                    self.mask = torch.tensor([])
+                    self.seen = torch.FloatTensor()
+
+                def forward(self, x):
+                    self.output = self.module(x)
+                    return self.output
+            """,
+            why="without elements, so that there is nothing to lose",
+        ),
         Example(
             """
             import torch

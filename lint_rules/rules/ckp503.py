@@ -975,6 +975,20 @@ class UnregisteredSubmodules(Rule):
             from torch import nn
 
 
+            class Words(nn.Module):
+                def __init__(self, vectors):
+                    super().__init__()
+                    self.given = [nn.Embedding(*vectors.shape)]
+                    self.given[0].weight.data = vectors
+                    self.given[0].weight.requires_grad = False
+            """,
+            why="frozen by hand, so that somebody else has trained it",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
             class Parts(nn.Module):
                 def __init__(self):
                     super().__init__()

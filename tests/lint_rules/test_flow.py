@@ -123,6 +123,23 @@ def test_training_is_credited_to_what_the_loss_was_computed_from() -> None:
     assert trained == {"A"}
 
 
+def test_training_reaches_a_module_through_many_other_values() -> None:
+    values = "; ".join(f"v{number} = f({number})" for number in range(40))
+    sums = " + ".join(f"v{number}" for number in range(40))
+    flow = follow(
+        f"""
+        import torch
+
+        {values}
+        net = A()
+        net.load_state_dict(torch.load("a.pt"))
+        loss = criterion(net({sums}))
+        loss.backward()
+        """
+    )
+    assert {use.thing.made_by for use in flow.uses if use.thing in flow.trained} == {"A"}
+
+
 def test_functions_that_nothing_calls_are_followed_too() -> None:
     flow = follow("def f():\n    one()\n\n\nclass A:\n    def g(self):\n        two()\n")
     assert {call.node.func.value for call in flow.calls.values() if isinstance(call.node.func, cst.Name)} == {
