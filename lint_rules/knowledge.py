@@ -220,7 +220,10 @@ EVALUATED = re.compile(
 )
 #: Functions that load weights which somebody has published.
 PUBLISHED = re.compile(r"(^|\.)(load_url|load_state_dict_from_url)$")
-OPTIMIZERS = re.compile(r"torch\.optim\.|(^|\.)\w*(Adam\w*|SGD\w*|RMSprop|Adagrad|LBFGS|Lion|Adafactor|Optimizer)$")
+OPTIMIZERS = re.compile(
+    r"torch\.optim\.(?!swa_utils\.Averaged)"
+    r"|(^|\.)\w*(Adam\w*|SGD\w*|RMSprop|Adagrad|LBFGS|Lion|Adafactor|Optimizer)$"
+)
 OPTIMIZER_NAMES = re.compile(r"opt|adam|sgd|scaler|solver|engine", re.IGNORECASE)
 TRAINERS = re.compile(r"(^|[._])(train|fit|finetune|fine_tune|backprop|learn|optimize|training)(_|$)|Trainer$")
 #: Names of classes and objects whose own load_state_dict may well take a path.

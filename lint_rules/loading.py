@@ -178,9 +178,15 @@ def takes_state(call: Call, context: Context) -> bool:
     for thing in call.receivers:
         if thing.kind in {Kind.INSTANCE, Kind.COLLECTION, Kind.REFERENCE, Kind.TEXT, Kind.FUNCTION, Kind.CLASS}:
             return False
-        if NO_MODULE.search(thing.made_by.rpartition(".")[2]) or context.flow.defines(thing, STATE_METHOD):
+        if NO_MODULE.search(_maker(thing.made_by)) or context.flow.defines(thing, STATE_METHOD):
             return False
     return True
+
+
+def _maker(name: str) -> str:
+    """Give the last part of the name of a constructor; that of the class where it is a method, as in `from_config`."""
+    *first, last = name.split(".")
+    return first[-1] if first and last.startswith("from_") else last
 
 
 def _has_own_format(spelled: str, context: Context) -> bool:

@@ -20,7 +20,10 @@ _BOUND = re.compile(rb"(\w+) *= torch(?:\n|\\n)")
 #: How a notebook's JSON begins, and a cell in one line of it, where line ends and quotes are escaped.
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _ESCAPED = re.compile(rb"\"source\": ?\[? ?\"[^\"]")
-
+_LETTER = re.compile(rb"\\u[0-9a-fA-F]{4}")
+_MARK = b"\xef\xbb\xbf"
+#: Letters beyond ASCII may stand in names, so they are taken for one that patterns know.
+_LETTERS = bytes(range(128)) + b"x" * 128
 
 #: Bytes beyond which only words are looked for: patterns take seconds then, and so much Python is not linted at all.
 _LARGE = 16_000_000
@@ -40,7 +43,11 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.endswith(b"\n"):
         data += b"\n"
-    if (escaped := may_be_notebook(data)) and _ESCAPED.search(data) is not None:
+    if not data.isascii():
+        data = data.removeprefix(_MARK).translate(_LETTERS)
+    if escaped := may_be_notebook(data):
+        data = _LETTER.sub(b"x", data)
+    if escaped and _ESCAPED.search(data) is not None:
         data += data.replace(b"\\n", b"\n").replace(b'\\"', b'"')
     if b"torch" in data:
         data = _spelled_out(data, b"\\n" if escaped else b"\n")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SHALLOW = frozenset({"builtins.dict", "collections.OrderedDict", "copy.copy"})
 _NO_MODULES = re.compile(r"Parameter$|Buffer$|\.utils\.")  # classes of torch.nn whose instances are none
+_PREPARES = re.compile(r"(accelerator|fabric)$", re.IGNORECASE)
 _STATE_METHODS = frozenset({"state_dict", "buffers", "named_buffers"})
 _MODE_METHODS = frozenset({"eval", "train", *knowledge.RETURNS_SELF})
 
@@ -454,6 +455,44 @@ class Calls(Functions):
         self._state.set_attribute(pair, "[1]", self._make(node, frame, tag="rest"))
         return frozenset({pair})
 
+    def _prepare(self, node: cst.Call, receivers: Values, arguments: list[Values], frame: Frame) -> Values | None:
+        """Give back what Accelerate or Fabric moves and wraps, each thing in its place."""
+        spelled = (dotted(node.func) or "").rpartition(".")[0]
+        known = _PREPARES.search(spelled) or any(_PREPARES.search(each.made_by) for each in receivers)
+        if not known or not arguments or any(arg.star or arg.keyword for arg in node.args):
+            return None
+        if len(arguments) == 1:
+            return arguments[0]
+        (made,) = self._make(node, frame, Kind.COLLECTION)
+        for number, values in enumerate(arguments):
+            self._state.set_attribute(made, f"[{number}]", values)
+        self._state.set_attribute(made, ITEM, frozenset().union(*arguments))
+        return frozenset({made})
+
+    def _unwrap(self, _node: cst.Call, _receivers: Values, arguments: list[Values], _frame: Frame) -> Values | None:
+        """Give the module that Accelerate has wrapped."""
+        return arguments[0] if arguments else None
+
+    def _restored_object(
+        self, node: cst.Call, receivers: Values, _arguments: list[Values], frame: Frame
+    ) -> Values | None:
+        """Make a module of a class of this file by a constructor that its framework gives it."""
+        found: Values = NOTHING
+        for each in receivers:
+            definition = each.definition
+            if each.kind is not Kind.CLASS or not isinstance(definition, cst.ClassDef):
+                return None
+            if not self._is_module(definition):
+                return None
+            (made,) = self._create(node, frame, Made(Kind.MODULE, Training.UNKNOWN, definition.name.value))
+            made.definition, made.frame = definition, each.frame
+            if (init := self._methods(definition).get("__init__")) is not None:
+                bound = Thing(Kind.FUNCTION, definition=init, frame=each.frame, bound=made)
+                self._enter(bound, init, (), {}, ("alone", init))
+            self._set_mode(frozenset({made}), Training.UNKNOWN)
+            found |= {made}
+        return found or None
+
     def _option_group(
         self, _node: cst.Call, receivers: Values, _arguments: list[Values], _frame: Frame
     ) -> Values | None:
@@ -475,6 +514,9 @@ class Calls(Functions):
         "parse_args": _parse_options,
         "parse_known_args": _parse_options,
         "add_argument_group": _option_group,
+        **dict.fromkeys(("prepare", "setup"), _prepare),
+        "unwrap_model": _unwrap,
+        **dict.fromkeys(("load_from_checkpoint", "from_pretrained", "from_config"), _restored_object),
     }
 
 

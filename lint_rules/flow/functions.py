@@ -131,7 +131,9 @@ class Functions(Conditions):
         named: dict[str, Values],
         key: tuple[object, ...],
     ) -> Values:
+        self._entered.add(definition)
         inner = Frame(self._number(key), self._names.scope(definition), function.frame or self._top, definition)
+        inner.called = key[0] != "alone"
         self._bind(definition.params, positional, named, inner)
         self._stack.append(definition)
         values = self._value(definition.body, inner)

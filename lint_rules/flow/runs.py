@@ -59,8 +59,13 @@ class Flow(Statements):
         functions = [node for node, owner in definitions if isinstance(node, cst.FunctionDef) and owner is None]
         classes = [node for node, _ in definitions if isinstance(node, cst.ClassDef)]
         self._run_functions([function for function in functions if function not in self._entered], after)
-        for definition in classes:
-            self._run_class(definition, after)
+        for each in classes:
+            self._run_class(each, after)
+        for function in tuple(self._things.values()):
+            definition = function.definition
+            if isinstance(definition, cst.Lambda) and definition not in self._entered and function.frame is self._top:
+                self._start(after)
+                self._enter_lambda(function, definition, (), {}, ("alone", definition))
 
     def _definitions(
         self, body: Iterable[cst.CSTNode], owner: cst.ClassDef | None

@@ -636,6 +636,24 @@ class LoadStateDictPath(Rule):
             why="a method that subclasses define is said to give a path",
             lines=(11,),
         ),
+        Example(
+            """
+            import torch
+            from transformers import AutoConfig, AutoModelForMaskedLM
+
+            model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained("base"))
+            model.load_state_dict("masked.bin")
+
+
+            net = torch.nn.Linear(2, 2)
+            restore = lambda path="net.pt": net.load_state_dict("net.pt")
+            """,
+            why="a constructor that transformers gives a model, and a function without a name",
+            lines=(
+                5,
+                9,
+            ),
+        ),
     )
     valid = (
         Example(
@@ -970,5 +988,22 @@ class LoadStateDictPath(Rule):
             restore(Net(), Job())
             """,
             why="a field that may be anything, whatever its default",
+        ),
+        Example(
+            """
+            import torch
+            from toolkit import Session, Trainer
+
+            session = Session.from_config("session.yaml")
+            session.load_state_dict("session.pt")
+            trainer = Trainer.from_config("trainer.yaml")
+            trainer.load_state_dict("trainer.pt")
+            Trainer().load_state_dict("trainer.pt")
+
+            net = torch.nn.Linear(2, 2)
+            restore = lambda state: net.load_state_dict(state)
+            restore(torch.load("net.pt", map_location="cpu", weights_only=True))
+            """,
+            why="an object that its own library restores, and a function that is given a state",
         ),
     )

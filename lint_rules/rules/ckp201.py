@@ -97,11 +97,18 @@ def _may_be_made_otherwise(use: Use, load: cst.Call, flow: Flow) -> bool:
 
 
 def _is_read_back(load: cst.Call, flow: Flow) -> bool:
-    """Tell whether what is loaded whole was saved by the program itself: it comes back in the mode that it was in."""
+    """Tell whether what is loaded whole was saved by the program itself: it comes back in the mode that it was in.
+
+    What the program trained, and put into no other mode, comes back in training mode.
+    """
     read = flow.calls.get(load)
     files = read.arguments[0] if read and read.arguments else set()
     saves = (flow.calls[save] for save in flow.saved if save in flow.calls)
-    return any(not files.isdisjoint(written) for save in saves for written in save.arguments[1:])
+    return any(
+        any(thing not in flow.stepped for thing in save.arguments[0])
+        for save in saves
+        if any(not files.isdisjoint(written) for written in save.arguments[1:])
+    )
 
 
 def _is_given_away(load: cst.Call, use: Use, flow: Flow) -> bool:
@@ -988,6 +995,25 @@ class MissingEval(Rule):
             print(Lazy().predict(torch.rand(3, 2)))
             """,
             why="loaded when it is first asked for",
+            lines=(12,),
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            PATH = "net.pt"
+            net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x in torch.ones(3, 1, 2):
+                net(x).sum().backward()
+                optimizer.step()
+            torch.save(net, PATH)
+
+            again = torch.load(PATH, weights_only=False)
+            print(again(torch.ones(1, 2)))
+            """,
+            why="trained, saved whole and read back by the program itself",
             lines=(12,),
         ),
     )
@@ -2036,5 +2062,28 @@ class MissingEval(Rule):
             print(Lazy().predict(torch.rand(3, 2)))
             """,
             why="loaded when it is first asked for, in evaluation mode",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            PATH = "net.pt"
+            OTHER = "other.pt"
+            net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x in torch.ones(3, 1, 2):
+                net(x).sum().backward()
+                optimizer.step()
+            net.eval()
+            torch.save(net, PATH)
+            again = torch.load(PATH, weights_only=False)
+            print(again(torch.ones(1, 2)))
+
+            other = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+            torch.save(other, OTHER)
+            print(torch.load(OTHER, weights_only=False)(torch.ones(1, 2)))
+            """,
+            why="saved whole in evaluation mode, or by the program that never trained it",
         ),
     )

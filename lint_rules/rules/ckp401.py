@@ -48,6 +48,7 @@ _CALLED_SO = re.compile(r"(^|\.)(?!\w*(EMA|Ema|Averag|Swa|SWA))([A-Z]\w*)?(Model
 _FACTORIES = re.compile(
     r"torchvision\.models\.(\w+\.)*[a-z]\w*$|torch\.hub\.load$|timm\.(models\.)?create_model$|segmentation_models_pytorch\.\w+$"
     r"|transformers\.\w*(Model|For[A-Z])\w*\.from_(pretrained|config)$|efficientnet_pytorch\.\w+\.from_(pretrained|name)$"
+    r"|torch\.optim\.swa_utils\.AveragedModel$"
 )
 #: What modules are called, the objects beside them, and what makes models of another kind.
 _NAMED_SO = re.compile(r"(^|[_.])(model|net|network|encoder|decoder|classifier|generator|discriminator)(_?\d)?$")
@@ -104,6 +105,9 @@ class _Proof:
                 moved |= call.receivers
             if method in switched and not call.node.args:
                 switched[method] |= call.receivers
+                switched[method] |= {context.flow.copies[each] for each in call.receivers & context.flow.copies.keys()}
+            elif method == "unwrap_model" and call.arguments:
+                self._asked |= call.arguments[0]
             elif method == "state_dict" and call.node in saved:
                 self._asked |= call.receivers
             elif name is not None and _WRAPPERS.match(name) and call.arguments:
@@ -817,6 +821,72 @@ class SaveWholeModule(Rule):
             lib.save(net.state_dict(), "net.pt")
             """,
         ),
+        Example(
+            """
+            import torch
+            from accelerate import Accelerator
+            from torch.optim.swa_utils import AveragedModel
+
+            from networks import build
+
+            accelerator = Accelerator()
+            model = build()
+            model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+            torch.save(accelerator.unwrap_model(model), "unwrapped.pt")
+
+            averaged = AveragedModel(build())
+            torch.save(averaged, "averaged.pt")
+            torch.save(accelerator.prepare(torch.nn.Linear(2, 2)), "linear.pt")
+
+
+            def save(model):
+                torch.save(accelerator.unwrap_model(model), "given.pt")
+            """,
+            why="unwrapped or averaged",
+            lines=(10, 13, 14, 18),
+        ),
+        Example(
+            """
+            import copy
+
+            import torch
+
+            from networks import build
+
+            net = build()
+            net.train()
+            frozen = copy.deepcopy(net)
+            frozen.eval()
+            torch.save(net, "net.pt")
+
+
+            def train(net, optimizer, data):
+                net.train()
+                for x in data:
+                    net(x).sum().backward()
+                    optimizer.step()
+                torch.save(net, "trained.pt")
+            """,
+            why="trained by the program, or a copy that was put in evaluation mode",
+            lines=(11, 19),
+        ),
+        Example(
+            """
+            import torch
+            from lightning import LightningModule
+
+
+            class Tagger(LightningModule):
+                def forward(self, x):
+                    return x
+
+
+            tagger = Tagger.load_from_checkpoint("tagger.ckpt")
+            torch.save(tagger, "tagger.pt")
+            """,
+            why="a Lightning module that is restored from its checkpoint",
+            lines=(11,),
+        ),
     )
     valid = (
         Example(
@@ -1056,5 +1126,26 @@ class SaveWholeModule(Rule):
                     torch.save(self.state, path)
             """,
             why="a method is said to give a dict, or nothing",
+        ),
+        Example(
+            """
+            import torch
+            from accelerate import Accelerator
+            from torch.optim.swa_utils import AveragedModel
+
+            from networks import build
+            from tables import Packer, Table
+
+            accelerator = Accelerator()
+            model = build()
+            rows = Table.load_from_checkpoint("rows.csv")
+            model, loader, rows = accelerator.prepare(model, [1, 2], rows)
+            torch.save(accelerator.unwrap_model(model).state_dict(), "unwrapped.pt")
+            torch.save(AveragedModel(build()).state_dict(), "averaged.pt")
+            torch.save(loader, "loader.pt")
+            torch.save(rows, "rows.pt")
+            torch.save(Packer().prepare(torch.nn.Linear(2, 2)), "packed.pt")
+            """,
+            why="states of what Accelerate or an average holds, and what a loader gives",
         ),
     )

@@ -407,6 +407,24 @@ class TensorAttribute(Rule):
             why="a local tensor in another shape, under another name of torch",
             lines=(9,),
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Normalise(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.均值 = torch.zeros(3)
+                    self.方差 = torch.ones(3)
+            """,
+            why="a name of letters beyond ASCII",
+            lines=(
+                8,
+                9,
+            ),
+        ),
     )
     valid = (
         Example(
@@ -549,5 +567,19 @@ class TensorAttribute(Rule):
                     return self.last
             """,
             why="no module, and what forward leaves behind",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Normalise(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.步数 = 0
+                    self.register_buffer("均值", torch.zeros(3))
+            """,
+            why="a name of letters beyond ASCII, registered",
         ),
     )
