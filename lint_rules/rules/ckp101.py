@@ -639,6 +639,7 @@ class LoadStateDictPath(Rule):
         Example(
             """
             import torch
+            from accelerate import Accelerator
             from transformers import AutoConfig, AutoModelForMaskedLM
 
             model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained("base"))
@@ -647,12 +648,11 @@ class LoadStateDictPath(Rule):
 
             net = torch.nn.Linear(2, 2)
             restore = lambda path="net.pt": net.load_state_dict("net.pt")
+            prepared = Accelerator().prepare(net)
+            prepared.load_state_dict("prepared.pt")
             """,
             why="a constructor that transformers gives a model, and a function without a name",
-            lines=(
-                5,
-                9,
-            ),
+            lines=(6, 10, 12),
         ),
     )
     valid = (
