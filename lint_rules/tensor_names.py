@@ -60,8 +60,9 @@ class TensorAttributes:
                         name = name_of(target.target)
                         if name.startswith("self."):
                             self._values[name].append((node.value, names.scope(function)))
-                elif isinstance(node, cst.Call) and dotted(node.func) == "self.register_buffer" and node.args:
-                    self._registered.add(f"self.{text_of(node.args[0].value)}")
+                elif isinstance(node, cst.Call) and dotted(node.func) == "self.register_buffer":
+                    buffer = argument(node, 0, "name")
+                    self._registered.add(f"self.{text_of(buffer) if buffer else None}")
 
     def is_tensor(self, name: str) -> bool:
         """Tell whether an attribute is given nothing but tensors, or moved ones of its own."""
@@ -69,11 +70,11 @@ class TensorAttributes:
 
     def is_global_tensor(self, name: str, scope: Scope) -> bool:
         """Tell whether a function reads a name to which the module binds nothing but tensors."""
-        owner = scope.owner(name)
-        if owner is None or owner is not scope.module:
+        module = scope.module
+        if scope.owner(name) is not module:
             return False
-        values = owner.bindings.get(name, [])
-        given = [(value, owner) for value in values if isinstance(value, cst.BaseExpression)]
+        values = module.bindings.get(name, [])
+        given = [(value, module) for value in values if isinstance(value, cst.BaseExpression)]
         return len(given) == len(values) and self._are_tensors(name, given)
 
     def values(self, name: str) -> list[cst.BaseExpression]:
@@ -113,8 +114,6 @@ class TensorAttributes:
         return all(_HARMLESS.match(self._names.resolve(each, home) or "") for each in called)
 
     def _returns_tensor(self, function: cst.FunctionDef) -> bool:
-        if function.asynchronous is not None:
-            return False
         if function.returns is not None:
             return is_type(function.returns.annotation, self._names.module, self._names)
         names = TensorNames(function, self._names, self)
@@ -141,7 +140,7 @@ class TensorNames:
 
     def __init__(self, body: cst.FunctionDef | cst.Module, names: Names, attributes: TensorAttributes) -> None:
         self.scope = names.scope(body)
-        self.nodes = list(own(body.body if isinstance(body, cst.FunctionDef) else body))
+        self.nodes = list(own(body))
         self._names = names
         self._attributes = attributes
         self._order = {node: number for number, node in enumerate(self.nodes)}
@@ -157,14 +156,14 @@ class TensorNames:
         if isinstance(node, cst.Call):
             return self._is_chained(node)
         if isinstance(node, cst.Subscript):
-            key = _key(node)
-            if key and self._is_loaded(node.value):
+            if self._is_loaded(node.value):
                 return True
+            key = _key(node)
             return key in TENSOR_KEYS or (_ENTRIES.match(key) is not None and self._is_of_batch(node.value))
         if isinstance(node, cst.Attribute):
             if node.attr.value == "timesteps":
-                return self._sets_timesteps(dotted(node.value))
-            if node.attr.value in {"data", "grad"} and isinstance(node.value, cst.Name):
+                return self._sets_timesteps(node.value)
+            if node.attr.value in {"data", "grad"}:
                 return self.is_tensor(node.value, statement)
             known = node.attr.value in TENSOR_KEYS or self._attributes.is_tensor(name_of(node))
             return known or self._is_field(node)
@@ -182,7 +181,7 @@ class TensorNames:
         """Tell whether the class that a parameter is annotated with declares a tensor under this name."""
         annotation = self._annotation(node.value)
         types = self._names.admitted(annotation, self.scope) if annotation is not None else []
-        return len(types) == 1 and self._attributes.is_tensor_field(dotted(types[0]) or "", node.attr.value)
+        return len(types) == 1 and self._attributes.is_tensor_field(name_of(types[0]), node.attr.value)
 
     def _annotation(self, node: cst.BaseExpression) -> cst.BaseExpression | None:
         """Give the annotation of a parameter that nothing else is bound to; None for anything else."""
@@ -200,7 +199,7 @@ class TensorNames:
         """Tell whether a method that only tensors have was called on a name of the code: `loss.detach().cpu()`."""
         if not isinstance(call.func, cst.Attribute) or call.func.attr.value not in ONLY_TENSORS:
             return False
-        return dotted(call.func.value) is not None and self._names.resolve(call.func, self.scope) is None
+        return self._names.resolve(call.func, self.scope) is None
 
     def _is_loaded(self, value: cst.BaseExpression) -> bool:
         """Tell whether a name is given to `load_state_dict`, so that it holds tensors under the names of weights."""
@@ -222,16 +221,17 @@ class TensorNames:
     def _asks(self, test: cst.BaseExpression, name: str) -> bool:
         if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
             return self._asks(test.left, name) or self._asks(test.right, name)
-        if not isinstance(test, cst.Call) or not test.args or not _binds(test.args[0].value, name):
+        given = [arg.value for arg in test.args] if isinstance(test, cst.Call) else []
+        if not isinstance(test, cst.Call) or not any(_binds(each, name) for each in given[:1]):
             return False
         asked = self._names.resolve(test.func, self.scope)
-        if asked == "builtins.isinstance" and len(test.args) == 2:  # noqa: PLR2004 -- what isinstance takes
-            return self._is_type(test.args[1].value)
+        if asked == "builtins.isinstance":
+            return any(map(self._is_type, given[1:]))
         return asked == "torch.is_tensor"
 
-    def _sets_timesteps(self, scheduler: str | None) -> bool:
-        called = {dotted(node.func) for node in self.nodes if isinstance(node, cst.Call)}
-        return scheduler is not None and f"{scheduler}.set_timesteps" in called
+    def _sets_timesteps(self, scheduler: cst.BaseExpression) -> bool:
+        called = {name_of(node.func) for node in self.nodes if isinstance(node, cst.Call)}
+        return f"{name_of(scheduler)}.set_timesteps" in called
 
     # What a name is bound to
 
@@ -244,7 +244,6 @@ class TensorNames:
             return self._parameters is not None and self._attributes.is_global_tensor(name, self.scope)
         order, shows = bindings[-1]
         if (name, order) not in self._judged:
-            self._judged[name, order] = False  # what a name is bound to through itself shows nothing
             proven = self._shows(shows, order) if isinstance(shows, cst.BaseExpression) else shows
             unsure = proven is None and len(bindings) == 1
             self._judged[name, order] = self._is_used_as_tensor(name) if unsure else bool(proven)
@@ -268,7 +267,7 @@ class TensorNames:
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _binds(node.target, name):
-                yield order, self._is_unpacked(node, name) or _is_weight(node, name) or None
+                yield order, self._is_unpacked(node) or _is_weight(node, name) or None
             elif isinstance(node, cst.AsName) and _binds(node.name, name):
                 yield order, False
 
@@ -312,7 +311,7 @@ class TensorNames:
             ):
                 return False
             inside = [part.slice.value for part in each.slice if isinstance(part.slice, cst.Index)]
-            same = len(inside) == 1 or (len(inside) == 2 and isinstance(inside[1], cst.Ellipsis))  # noqa: PLR2004 -- `T, ...`
+            same = len(inside) == 1 or any(isinstance(part, cst.Ellipsis) for part in inside)
             taken = inside[:1] if same else inside[places[0] : places[0] + 1]
             if not taken or not self._is_type(taken[0]):
                 return False
@@ -340,10 +339,10 @@ class TensorNames:
             value = value.args[0].value
         return self._is_loader(value) or _BATCHES.search(name_of(value)) is not None
 
-    def _is_unpacked(self, loop: cst.For, name: str) -> bool:
+    def _is_unpacked(self, loop: cst.For) -> bool:
         """Tell whether a loop unpacks what torch's loader collates, or images and labels of some loader."""
         source, batch = _batch(loop)
-        if not isinstance(batch, (cst.Tuple, cst.List)) or not _binds(batch, name):
+        if not isinstance(batch, (cst.Tuple, cst.List)):
             return False
         bound: list[str | cst.BaseExpression | None] = [None]
         if isinstance(source, cst.Name) and (owner := self.scope.owner(source.value)) is not None:
@@ -392,10 +391,10 @@ def _beside(target: cst.CSTNode, value: cst.BaseExpression, name: str) -> cst.Ba
     """Give what stands in the place of a name where several are assigned at once; None if that is not written."""
     if not isinstance(target, (cst.Tuple, cst.List)) or not isinstance(value, (cst.Tuple, cst.List)):
         return None
-    pairs = list(zip(target.elements, value.elements, strict=False))
-    starred = any(isinstance(each, cst.StarredElement) for pair in pairs for each in pair)
-    found = [given.value for element, given in pairs if _binds(element.value, name)]
-    return found[0] if len(target.elements) == len(value.elements) and not starred and len(found) == 1 else None
+    if len(target.elements) != len(value.elements):
+        return None
+    pairs = zip(target.elements, value.elements, strict=True)
+    return next(given.value for element, given in pairs if _binds(element.value, name))
 
 
 def _key(node: cst.BaseExpression) -> str:

@@ -112,7 +112,7 @@ def _moved(outline: Outline) -> list[ast.expr]:
 def _may_be_tensor(moved: ast.expr, outline: Outline) -> bool:
     """Tell whether what is moved may be a tensor for certain: something has to be bound to it, or done with it."""
     if isinstance(moved, ast.Attribute):
-        if moved.attr in _PARTS and isinstance(moved.value, ast.Name):
+        if moved.attr in _PARTS:
             return _may_be_tensor(moved.value, outline)
         if moved.attr in {*TENSOR_KEYS, "timesteps"}:
             return True
@@ -815,6 +815,215 @@ class DiscardedTensorTo(Rule):
                 72,
                 74,
             ),
+        ),
+        Example(
+            """
+            import tensorflow as tf
+            import torch
+            from torch import nn
+
+            from data import make
+
+
+            def chained(net, x, y, device):
+                net.train().cuda()
+                make(x).to(device)
+                tf.squeeze(x).cuda()
+                (x + y).to(device)
+                x.detach().cuda()
+
+
+            def asked(x, y, z, ready, device):
+                if ready:
+                    x.to(device)
+                if isinstance(x, torch.Tensor) or ready:
+                    x.to(device)
+                if isinstance(y, torch.Tensor):
+                    x.to(device)
+                    y.to(device)
+                if make(x, torch.Tensor):
+                    x.to(device)
+                if isinstance(x, nn.Module):
+                    x.to(device)
+                ready.timesteps.to(device)
+                z.to(device)
+                z = torch.zeros(2)
+
+
+            def bound(x, network: nn.Module, anything: object, device):
+                tensor: torch.Tensor = make()
+                unsure: object = make()
+                made = make()
+                one, two = make()
+                alias = x
+                for number in range(3):
+                    with make() as file:
+                        tensor.to(device)
+                network.to(device)
+                anything.to(device)
+                unsure.to(device)
+                made.to(device)
+                one.to(device)
+                alias.to(device)
+                anything.squeeze(), unsure.squeeze(), made.squeeze(), one.squeeze(), alias.squeeze()
+                for item in made:
+                    item.to(device)
+                    item.squeeze()
+            """,
+            why="beside what is asked for its type, annotated, or bound in ways that show nothing",
+            lines=(13, 23, 41, 43, 44, 45, 46, 50),
+        ),
+        Example(
+            """
+            import torch
+            from torch.utils.data import DataLoader
+
+            from data import Images, make
+
+            net = make()
+            weights = torch.zeros(2)
+            with make() as weights:
+                pass
+            later.to("cuda")
+            later = torch.zeros(2)
+
+
+            class Batch:
+                images: torch.Tensor
+
+
+            class Base:
+                def make(self):
+                    raise NotImplementedError
+
+                def run(self, device):
+                    made = self.make()
+                    made.to(device)
+
+
+            class Run:
+                def __init__(self, device):
+                    self.loader = make()
+                    self.device = device
+
+                def train(self, loader):
+                    for images, labels in self.loader:
+                        images.to(self.device)
+                    for one, two in self.loader:
+                        one.to(self.device)
+                    for kept, dropped in loader:
+                        kept.to(self.device)
+
+                def test(self, loader):
+                    for one, two in loader:
+                        one.to(self.device)
+
+
+            def grow(size):
+                if size:
+                    return grow(size - 1)
+                return torch.zeros(size)
+
+
+            def maybe(size):
+                if size:
+                    return
+                return torch.zeros(size)
+
+
+            def outer(later, device):
+                def inner():
+                    later.to(device)
+
+                inner()
+                net.to(device)
+                weights.to(device)
+
+
+            def read(batch: Batch, other, given: Batch, state, names: None, device):
+                given = make()
+                given.images.to(device)
+                batch.other.to(device)
+                other.images.to(device)
+                other.weights.to(device)
+                names.to(device)
+                other.load_state_dict(state)
+                state["weight"].to(device)
+                other.weights = torch.zeros(2)
+
+
+            grown = grow(2)
+            grown.to("cuda")
+            maybe_none = maybe(2)
+            maybe_none.to("cuda")
+            Run("cuda").train(DataLoader(Images()))
+            Run("cuda").test(make())
+            """,
+            why="beside names of the file, attributes and helpers that hold no tensor for certain",
+            lines=(34, 38, 74),
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+            from torch.utils.data import DataLoader
+
+            from data import Graphs, Images, collate, loader, make, net
+
+
+            def parts(pair: tuple[torch.Tensor, nn.Module], several: list[torch.Tensor], any_pair: tuple, device):
+                x, network = pair
+                network.to(device)
+                y, z = several
+                z.to(device)
+                a, b = any_pair
+                a.to(device)
+                c, d, e = pair
+                e.to(device)
+                *f, g = torch.zeros(2), torch.zeros(2), net
+                g.to(device)
+                h, i = torch.zeros(2), net
+                i.to(device)
+
+
+            def graphs(both: Graphs[torch.Tensor], train_loader, device):
+                graph, other = both
+                graph.to(device)
+                for images, (boxes, labels) in train_loader:
+                    images.to(device)
+
+
+            def batches(items, first, device):
+                for batch in items:
+                    batch["image"].to(device)
+                inputs, labels = first(iter(loader))
+                inputs.to(device)
+                images, targets = make(iter(loader))
+                images.to(device)
+                collated = DataLoader(Images(), collate_fn=collate)
+                for images, labels in collated:
+                    images.to(device)
+                own_loader = DataLoader(Images())
+                own_loader = make(own_loader)
+                for images, labels in own_loader:
+                    images.to(device)
+                for one, two in loader:
+                    one.to(device)
+                for item in enumerate(loader):
+                    item[1].to(device)
+                for item in net.named_parameters():
+                    item.to(device)
+
+
+            def given_loader(loader, device):
+                for one, two in loader:
+                    one.to(device)
+
+
+            given_loader(DataLoader(Images()), "cuda")
+            """,
+            why="beside what other loops and pairs give",
+            lines=(12, 54),
         ),
     )
     valid = (
