@@ -27,7 +27,9 @@ _COLLECTIONS = re.compile(r"(typing|builtins|collections\.abc)\.(Tuple|tuple|Lis
 _HARMLESS = re.compile(r"torch\.|builtins\.staticmethod$")
 _LOADER = "torch.utils.data.DataLoader"
 #: What a loop over batches calls the tensors that it unpacks, and what it loops over.
-_UNPACKED = re.compile(r"(x|y|X|Y|img|image|input|label|target)s?$")
+_UNPACKED = re.compile(r"(x|y|X|Y|data|img|image|input|label|target)s?$")
+#: Packages whose loaders give batches that are moved in place.
+_GRAPHS = re.compile(r"(torch_geometric|dgl)(\.|$)")
 _BATCHES = re.compile(r"loader|dataloader|batches|data_iter|train_iter|test_iter", re.IGNORECASE)
 #: What a batch that is a dict calls the tensors in it; an encoding or a graph in it would be moved in place.
 _ENTRIES = re.compile(r"(\w+_)?(img|image|pixel_value|label|target|mask|video|audio|depth)s?$|[xy]$")
@@ -263,7 +265,7 @@ class TensorNames:
                         beside = _beside(target.target, node.value, name)
                         of_batch = self._is_of_batch(node.value) or self._is_next_batch(node.value)
                         taken = self._is_taken(target.target, node.value, name)
-                        yield order, beside or taken or (of_batch and _are_batched(target.target)) or None
+                        yield order, beside or taken or (of_batch and _are_batched(target.target, self._names)) or None
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _binds(node.target, name):
@@ -353,7 +355,7 @@ class TensorNames:
         kept = self._attributes.values(name_of(source))
         if (bool(kept) and all(map(self._is_loader, kept))) or self._is_given_loader(source):
             return True
-        return bound == [None] and _are_batched(batch) and _BATCHES.search(name_of(source)) is not None
+        return bound == [None] and _are_batched(batch, self._names) and _BATCHES.search(name_of(source)) is not None
 
     def _is_given_loader(self, source: cst.BaseExpression) -> bool:
         """Tell whether each call by the function's name passes torch's loader where it loops over a parameter."""
@@ -416,11 +418,14 @@ def _batch(loop: cst.For) -> tuple[cst.BaseExpression, cst.BaseExpression]:
     return source, target
 
 
-def _are_batched(target: cst.BaseExpression) -> bool:
-    """Tell whether several names are called as what a loader collates is called."""
+def _are_batched(target: cst.BaseExpression, names: Names) -> bool:
+    """Tell whether several names are called as what a loader collates is called, which must not be graphs."""
+    bound = (value for values in names.module.bindings.values() for value in values)
+    if any(isinstance(value, str) and _GRAPHS.match(value) for value in bound):
+        return False
     elements = [each.value for each in target.elements] if isinstance(target, cst.Tuple) else []
-    names = [each.value for each in elements if isinstance(each, cst.Name)]
-    return len(names) > 1 and all(map(_UNPACKED.match, names))
+    called = [each.value for each in elements if isinstance(each, cst.Name)]
+    return len(called) > 1 and all(map(_UNPACKED.match, called))
 
 
 def _is_weight(loop: cst.For, name: str) -> bool:

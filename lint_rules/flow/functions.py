@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from lint_rules import knowledge
+from lint_rules.evidence import own
 from lint_rules.flow.conditions import Conditions
 from lint_rules.flow.machine import NOTHING, Made
 from lint_rules.objects import Fact, Frame, Kind, State, Thing, Training, Values
-from lint_rules.tree import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -350,4 +350,4 @@ def _is_left_open(definition: cst.FunctionDef) -> bool:
 
 
 def _yields(definition: cst.FunctionDef) -> bool:
-    return any(isinstance(node, cst.Yield) for node in walk(definition.body))
+    return any(isinstance(node, cst.Yield) for node in own(definition.body))

@@ -29,7 +29,7 @@ _BOUND = re.compile(rb"=[^\n]*\btorch\.save\b(?!\()")
 #: An entry of a dict that may be a module.
 _ENTRY = re.compile(
     rb"(?i)[\"']\\?\s*(?::|\]\s*=)\s*(?:(?:copy\.)?deepcopy\()?[\w.]*(?:model|net|coder|actor|critic|policy|ema|rator)\w*"
-    rb"(?:\.(?:" + "|".join(sorted(SAME_MODULE)).encode() + rb")\([^()\n]*\))*\s*[,})\n\\]"
+    rb"(?:\([^()\n]*\))?(?:\.(?:" + "|".join(sorted(SAME_MODULE)).encode() + rb")\([^()\n]*\))*\s*[,})\n\\]"
 )
 #: What shows that there is a module somewhere.
 _MODULES = re.compile(
@@ -613,6 +613,19 @@ class SaveWholeModule(Rule):
             """,
             why="a dict that has a name, with an attribute that is given as a module",
             lines=(12,),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import ImageNet
+
+            net = ImageNet(3)
+            checkpoint = {"model": ImageNet(3), "state_dict": net.state_dict()}
+            torch.save(checkpoint, "published.pt")
+            """,
+            why="a dict that has a name, with a module that is made for it",
+            lines=(7,),
         ),
         Example(
             """

@@ -382,6 +382,19 @@ class DiscardedTensorTo(Rule):
             import torch
 
 
+            def test(model, device, test_loader):
+                for data, target in test_loader:
+                    data.to(device)
+                    model(data, target.to(device))
+            """,
+            why="data and target of some loader",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+
             def sample(model, tokenizer, scheduler, text, device):
                 inputs = tokenizer(text, return_tensors="pt")
                 inputs["input_ids"].to(device)
@@ -1027,6 +1040,19 @@ class DiscardedTensorTo(Rule):
         ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch_geometric.data import Batch
+
+
+            def test(model, device, test_loader):
+                for data, target in test_loader:
+                    data.to(device)
+                    model(data, target.to(device))
+            """,
+            why="data that is a graph",
+        ),
         Example(
             """
             import torch

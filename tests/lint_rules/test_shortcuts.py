@@ -361,6 +361,20 @@ PROGRAMS = {
         "CKP503",
         [10],
     ),
+    "a function that a function defines yields": (
+        """
+        class Base:
+            def path(self) -> str:
+                def parts():
+                    first = 1
+                    yield first
+                raise NotImplementedError
+            def restore(self, net):
+                net.load_state_dict(self.path())
+        """,
+        "CKP101",
+        [8],
+    ),
 }
 
 
