@@ -19,7 +19,7 @@ from lint_rules.knowledge import (
     REGISTRIES,
     TELLS_PARTS,
 )
-from lint_rules.tree import is_false, method_of, name_of, text_of, walk
+from lint_rules.tree import is_false, method_of, methods_in, name_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +79,7 @@ class Container:
 
 def hiding(definition: cst.ClassDef, modules: Modules, names: Names) -> list[Container]:
     """Give the attributes in which a module class keeps layers out of its own sight."""
-    methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+    methods = methods_in(definition)
     if any(method.name.value in TELLS_PARTS or any(map(_registers, walk(method.body))) for method in methods):
         return []
     attributes: dict[str, Container] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from lint_rules import knowledge
-from lint_rules.tree import method_of, walk
+from lint_rules.tree import children, method_of, methods_in, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ class Modules:
         """Tell whether a class has no constructor, its own or an inherited one, that could give it layers."""
         scope = self._names.scope(definition).parent or self._names.module
         bases = {self._names.resolve(base.value, scope) for base in definition.bases}
-        methods = {node.name.value for node in definition.body.body if isinstance(node, cst.FunctionDef)}
+        methods = {method.name.value for method in methods_in(definition)}
         return bases <= knowledge.MODULES and "__init__" not in methods
 
     def _returns_module(self, definition: cst.FunctionDef, *, stateful: bool) -> bool:
@@ -125,8 +125,6 @@ def bodies(tree: cst.Module) -> list[cst.FunctionDef | cst.Module]:
 
 def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """Yield what is below a node, parents first, without entering functions and classes that it defines."""
-    from lint_rules.tree import children
-
     stack = list(reversed(tuple(children(node))))
     while stack:
         current = stack.pop()
@@ -137,8 +135,8 @@ def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 def precedes_init(definition: cst.ClassDef, node: cst.CSTNode) -> bool:
     """Tell whether a node of a constructor stands before its `super().__init__()`: nothing can be registered there."""
-    for method in definition.body.body:
-        if isinstance(method, cst.FunctionDef) and method.name.value == "__init__":
+    for method in methods_in(definition):
+        if method.name.value == "__init__":
             below = list(own(method.body))
             later = below[below.index(node) :] if node in below else []
             return any(isinstance(each, cst.Call) and method_of(each) == "__init__" for each in later)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from lint_rules.tree import dotted, method_of, walk
+from lint_rules.tree import dotted, method_of, methods_in, name_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +23,13 @@ def kept_by_hooks(tree: cst.Module) -> Iterator[cst.Call]:
     for definition in walk(tree):
         if not isinstance(definition, cst.ClassDef):
             continue
-        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+        methods = methods_in(definition)
         later = [node for method in methods if _ENDS.match(method.name.value) for node in walk(method.body)]
         used = {dotted(node) for node in later if isinstance(node, cst.Attribute)}
         for method in methods:
             for node in walk(method.body) if _STARTS.match(method.name.value) else ():
                 if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
-                    target = dotted(node.targets[0].target) or ""
+                    target = name_of(node.targets[0].target)
                     if target.startswith("self.") and target in used and is_module_state(node.value):
                         yield node.value
 
@@ -39,13 +39,13 @@ def kept_as_best(tree: cst.Module) -> Iterator[cst.Call]:
     for definition in walk(tree):
         if not isinstance(definition, cst.ClassDef):
             continue
-        methods = [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+        methods = methods_in(definition)
         for method in methods:
             inside = [node for test in walk(method.body) if isinstance(test, cst.If) for node in walk(test)]
             used = {dotted(node.value) for node in walk(method.body) if isinstance(node, cst.Arg)}
             for node in inside:
                 if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
-                    target = dotted(node.targets[0].target) or ""
+                    target = name_of(node.targets[0].target)
                     best = target.startswith("self.") and "best" in target.lower()
                     if best and target not in used and is_module_state(node.value):
                         yield node.value
@@ -60,7 +60,7 @@ def kept_to_restore(tree: cst.Module) -> Iterator[cst.Call]:
     for definition in walk(tree):
         if not isinstance(definition, cst.ClassDef):
             continue
-        methods = {node: list(walk(node.body)) for node in definition.body.body if isinstance(node, cst.FunctionDef)}
+        methods = {method: list(walk(method.body)) for method in methods_in(definition)}
         restored = {(each, *pair) for each, nodes in methods.items() for pair in _restored(nodes)}
         changed = {name for each, nodes in methods.items() for name in _changed(nodes, each.name.value)}
         for method, nodes in methods.items():
@@ -79,9 +79,9 @@ def _held(nodes: list[cst.CSTNode]) -> Iterator[tuple[str, cst.Call]]:
     """Yield the attributes of `self` that are given a state, alone or as an element, and the call that gives it."""
     for node in nodes:
         if isinstance(node, cst.Assign):
-            target, value = dotted(node.targets[0].target) or "", node.value
+            target, value = name_of(node.targets[0].target), node.value
         elif isinstance(node, cst.Call) and method_of(node) == "append" and node.args:
-            target, value = (dotted(node.func) or "").removesuffix(".append"), node.args[0].value
+            target, value = name_of(node.func).removesuffix(".append"), node.args[0].value
         else:
             continue
         parts: list[cst.BaseExpression] = [value]
@@ -101,7 +101,7 @@ def _restored(nodes: list[cst.CSTNode]) -> Iterator[tuple[str, str]]:
             elements = [each.value for each in target.elements] if isinstance(target, cst.Tuple) else [target]
             names |= {each.value: _root(node.value) for each in elements if isinstance(each, cst.Name)}
         elif isinstance(node, cst.Call) and method_of(node) == "load_state_dict" and node.args:
-            module = dotted(node.func) or ""
+            module = name_of(node.func)
             state = _root(node.args[0].value)
             yield names.get(state, state), module.removesuffix(".load_state_dict")
 
@@ -110,7 +110,7 @@ def _root(node: cst.BaseExpression) -> str:
     """Give the name or attribute that an element is taken from."""
     while isinstance(node, cst.Subscript):
         node = node.value
-    return dotted(node) or ""
+    return name_of(node)
 
 
 def _changed(nodes: list[cst.CSTNode], method: str) -> Iterator[str]:
@@ -125,7 +125,7 @@ def _changed(nodes: list[cst.CSTNode], method: str) -> Iterator[str]:
                 if isinstance(target, cst.Subscript) or not (method == "__init__" or is_state or is_none):
                     yield name
         elif isinstance(node, cst.Call) and method_of(node) == "update":
-            yield (dotted(node.func) or "").removesuffix(".update")
+            yield name_of(node.func).removesuffix(".update")
 
 
 def _asked(method: cst.FunctionDef, methods: dict[cst.FunctionDef, list[cst.CSTNode]]) -> set[cst.CSTNode]:
@@ -147,4 +147,4 @@ def is_module_state(call: cst.Call) -> bool:
     """Tell whether a call asks for the state of something that is no optimizer by its name."""
     if not isinstance(call.func, cst.Attribute) or call.func.attr.value != "state_dict":
         return False
-    return _NO_MODULE.search(dotted(call.func.value) or "") is None
+    return _NO_MODULE.search(name_of(call.func.value)) is None

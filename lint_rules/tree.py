@@ -106,6 +106,11 @@ def name_of(node: cst.CSTNode) -> str:
     return (dotted(node) if isinstance(node, cst.BaseExpression) else None) or ""
 
 
+def methods_in(definition: cst.ClassDef) -> list[cst.FunctionDef]:
+    """Give the functions that a class defines in its body."""
+    return [node for node in definition.body.body if isinstance(node, cst.FunctionDef)]
+
+
 def text_of(node: cst.BaseExpression) -> str | None:
     """Give the value of a plain string literal, or None (also for bytes and f-strings)."""
     if isinstance(node, (cst.SimpleString, cst.ConcatenatedString)):

@@ -10,7 +10,7 @@ import libcst as cst
 
 from lint_rules.evidence import bodies, own, returned
 from lint_rules.names import Place
-from lint_rules.tree import argument, children, method_of, name_of, text_of, walk
+from lint_rules.tree import argument, children, method_of, methods_in, name_of, text_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,8 +167,7 @@ class Wrapped:
         """Bind the parameters of a function of the file to what one call gives it."""
         function = self._function(call.func)
         if isinstance(function, cst.ClassDef):
-            methods = (node for node in function.body.body if isinstance(node, cst.FunctionDef))
-            function = next((node for node in methods if node.name.value == "__init__"), None)
+            function = next((each for each in methods_in(function) if each.name.value == "__init__"), None)
         if function is None or any(arg.star for arg in call.args):
             return
         inner = self._names.scope(function)
@@ -213,7 +212,7 @@ class Wrapped:
         if not isinstance(definition, cst.ClassDef):
             name = self._names.resolve(wrapper, scope) or ""
             return "module" if _PARALLEL.match(name) else "_orig_mod" if name == _COMPILE else ""
-        methods = {node.name.value for node in definition.body.body if isinstance(node, cst.FunctionDef)}
+        methods = {method.name.value for method in methods_in(definition)}
         if "state_dict" in methods or definition in self._following:
             return ""
         self._following.add(definition)

@@ -62,9 +62,9 @@ def _taken(definition: cst.ClassDef) -> Counter[str]:
 
 def _tensors(definition: cst.ClassDef, context: Context) -> Iterator[tuple[cst.Assign | cst.AnnAssign, str]]:
     """Yield the assignments by which a class makes tensors its attributes, and the attributes' names."""
-    import libcst as cst
+    from lint_rules.tree import methods_in
 
-    methods = {node.name.value: node for node in definition.body.body if isinstance(node, cst.FunctionDef)}
+    methods = {method.name.value: method for method in methods_in(definition)}
     init = methods.get("__init__")
     scope = context.names.scope(definition).parent or context.names.module
     bases = [context.names.resolve(base.value, scope) or "" for base in definition.bases]
