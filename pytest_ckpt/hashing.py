@@ -61,7 +61,7 @@ def deciding(call: Call, trip: Trip, path: Path, run: Callable[[nn.Module], Any]
     if question is None:
         return ()
     try:
-        one, other = (spare.ask(_there, question, hashes) for hashes in _HASHES)
+        one, other = spare.ask(_there, question, _imports(question), _HASHES)
     except Exception:  # noqa: BLE001 -- it cannot be asked; nothing follows from that
         return ()
     if not one or not other or first_difference(one["outputs"], other["outputs"]) is None:
@@ -141,6 +141,12 @@ def _question(call: Call, trip: Trip, path: Path, module: nn.Module) -> dict[str
     except Exception:  # noqa: BLE001 -- what is bound to this process stays here
         return None
     return question
+
+
+def _imports(question: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name the Python modules that the functions of a question belong to, with their files."""
+    functions = (question["make"], question["load"], question["load_state"])
+    return list(dict.fromkeys((one.module, one.file) for one in functions if one is not None))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A process to spare, one for a whole test run: it says what the variables of a Python module hold after the import.
 
-It is started at the first question and ends with the run. It imports torch once; for each question it forks, so every
-Python module is imported anew, as in a new process.
+It is started at the first question and ends with the run. It imports torch once, and forks a process which imports what
+the question is about; that one forks again for each question, so all find the variables as the import leaves them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ import importlib.util
 import os
 import pickle
 import select
+import socket
 import subprocess
 import sys
+import threading
 from collections import deque
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytest_ckpt.containers import items_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
-_PATIENCE = 60.0  # seconds for one answer
+_PATIENCE = 120.0  # seconds for one answer
+_IDLE = 30.0  # seconds after which a process that nobody asks gives its memory back
 _LENGTH = 8  # bytes of the number that a message begins with
 _MOST_BYTES = 2**26
 
@@ -47,25 +51,40 @@ def values(module: str) -> Mapping[str, Any]:
     if not hasattr(os, "fork") or module == "__main__" or file is None:
         return {}
     try:
-        found: dict[str, Any] = ask(_of_module, {"module": module, "file": file})
+        found: dict[str, Any] = ask(_of_module, {"module": module, "file": file}, [(module, file)])[0]
     except Exception:  # noqa: BLE001 -- it cannot be asked; nothing follows from that
         return {}
     return found
 
 
-def ask(answer: Callable[[Any], Any], question: Mapping[str, Any], hashes: str = "") -> Any:
-    """Have a question answered in a new process, with the folders that are imported from here.
+def ask(
+    answer: Callable[[Any], Any],
+    question: Mapping[str, Any],
+    imports: Sequence[tuple[str, str]],
+    hashes: Sequence[str] = ("",),
+) -> list[Any]:
+    """Have a question answered in new processes, with the folders that are imported from here.
 
     Args:
         answer: A function at the top of a module: it is called there with the question.
         question: What can be pickled.
-        hashes: The PYTHONHASHSEED of that process; that of this one by default.
+        imports: Names and files of the Python modules that it needs.
+        hashes: The PYTHONHASHSEED of each of those processes; that of this one by default.
 
     Raises:
         Exception: There is no answer.
     """
-    message = {"answer": answer, "question": pickle.dumps(question), "sys.path": sys.path}
-    return pickle.loads(_server(hashes).ask(message))  # noqa: S301 -- from a process of our own
+    message = {"answer": answer, "question": pickle.dumps(question), "home": (list(imports), sys.path)}
+    servers = [_server(one) for one in hashes]
+    try:
+        for server in servers:  # all at once: what they import may take many seconds
+            server.put(message)
+        answers = [server.take() for server in servers]
+    except Exception:
+        for server in servers:
+            server.stop()  # an answer that nobody took would be taken for the next one's
+        raise
+    return [pickle.loads(answer) for answer in answers]  # noqa: S301 -- from processes of our own
 
 
 def stop() -> None:
@@ -101,17 +120,23 @@ class _Server:
         )
         atexit.register(self.stop)
 
-    def ask(self, question: Mapping[str, Any]) -> bytes:
-        """Put one question and wait for the answer.
+    def put(self, question: Mapping[str, Any]) -> None:
+        """Put one question.
+
+        Raises:
+            OSError: Nobody is there.
+        """
+        assert self._process.stdin is not None  # noqa: S101 -- for the type checker
+        _write(self._process.stdin, pickle.dumps(question))
+
+    def take(self) -> bytes:
+        """Wait for the answer.
 
         Raises:
             OSError: There is none.
         """
-        assert self._process.stdin is not None  # noqa: S101 -- for the type checker
         assert self._process.stdout is not None  # noqa: S101 -- for the type checker
-        _write(self._process.stdin, pickle.dumps(question))
         if not select.select([self._process.stdout], [], [], _PATIENCE)[0]:
-            self.stop()
             raise TimeoutError("the spare process gave no answer")
         return _read(self._process.stdout)
 
@@ -161,10 +186,70 @@ def serve() -> None:
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is imported may print
+    ready = None
     with suppress(EOFError):
         while True:
-            question = pickle.loads(_read(sys.stdin.buffer))  # noqa: S301 -- from the process that started this one
-            _write(answers, _in_fork(question))
+            message = pickle.loads(_read(sys.stdin.buffer))  # noqa: S301 -- from the process that started this one
+            answer = ready.ask(message) if ready is not None and ready.serves(message) else b""
+            if not answer:  # it may have ended since
+                ready = _Ready(message["home"])
+                answer = ready.ask(message)
+            _write(answers, answer or pickle.dumps({}))
+
+
+class _Ready:
+    """A process in which some Python modules have been imported, and which is forked for each question about them."""
+
+    def __init__(self, home: tuple[list[tuple[str, str]], list[str]]) -> None:
+        self._home = home
+        ours, theirs = socket.socketpair()
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                ours.close()
+                self._serve(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+        self._stream = ours.makefile("rwb")
+        ours.close()
+
+    def serves(self, message: Mapping[str, Any]) -> bool:
+        """Whether it is there still, and for the modules that a message names; if not, it ends."""
+        alive = os.waitpid(self._child, os.WNOHANG) == (0, 0)
+        if alive and self._home == message["home"]:
+            return True
+        self._stream.close()
+        if alive:
+            os.waitpid(self._child, 0)
+        return False
+
+    def ask(self, message: Mapping[str, Any]) -> bytes:
+        """Give the answer to a question, nothing if the process has ended."""
+        try:
+            _write(self._stream, pickle.dumps(message))
+            return _read(self._stream)
+        except (OSError, EOFError):
+            return b""
+
+    def _serve(self, theirs: socket.socket) -> None:
+        imports, sys.path[:] = self._home
+        for name, file in imports:
+            imported(name, file)
+        stream = theirs.makefile("rwb")
+        while select.select([theirs], [], [], _IDLE)[0]:
+            message = pickle.loads(_read(stream))  # noqa: S301 -- from the process that forked this one
+            if _is_forkable():
+                _write(stream, _in_fork(message))
+            else:
+                _write(stream, _answer(message))
+                return
+
+
+def _is_forkable() -> bool:
+    """Whether nothing but this one thread is running, which alone would live on in a fork."""
+    tasks = Path("/proc/self/task")
+    return threading.active_count() == 1 and not (tasks.is_dir() and len(list(tasks.iterdir())) > 1)
 
 
 def _in_fork(question: Mapping[str, Any]) -> bytes:
@@ -203,7 +288,6 @@ def imported(name: str, file: str) -> ModuleType:
 
 
 def _answer(message: Mapping[str, Any]) -> bytes:
-    sys.path[:] = message["sys.path"]
     return pickle.dumps(message["answer"](pickle.loads(message["question"])))  # noqa: S301 -- as above
 
 

@@ -376,6 +376,36 @@ def test_one_process_answers_for_a_whole_run():
     assert spare._server() is spare._server()
 
 
+def _drawn(module: Any, file: Any) -> Any:
+    return spare.ask(spare._of_module, {"module": module, "file": str(file)}, [(module, str(file))])[0].get("DRAWN")
+
+
+def test_what_questions_are_about_is_imported_once(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.py").write_text("import torch, os; DRAWN = torch.tensor(float(os.getpid()))")
+    first, again, other, anew = (_drawn(name, tmp_path / f"{name}.py") for name in ("one", "one", "other", "one"))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, anew)
+
+
+def test_a_process_with_threads_is_not_forked(tmp_path):
+    file = tmp_path / "threaded.py"
+    file.write_text(
+        "import threading, time, torch, os\n"
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        "DRAWN = torch.tensor(float(os.getpid()))\n"
+    )
+    first, again = (_drawn("threaded", file) for _ in range(2))
+    assert not torch.equal(first, again)
+
+
+def test_a_module_that_ends_the_process_answers_nothing(tmp_path):
+    (tmp_path / "ending.py").write_text("import os; os._exit(3)")
+    assert _drawn("ending", tmp_path / "ending.py") is None
+    assert torch.equal(spare.ask(spare._of_module, {"module": __name__, "file": __file__}, [])[0]["CONSTANT"], CONSTANT)
+
+
 def test_the_process_ends_with_the_run():
     code = (
         "import tests.pytest_ckpt.test_surroundings as t; from pytest_ckpt import spare;"
