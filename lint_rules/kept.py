@@ -25,7 +25,7 @@ def kept_by_hooks(tree: cst.Module) -> Iterator[cst.Call]:
             continue
         methods = methods_in(definition)
         later = [node for method in methods if _ENDS.match(method.name.value) for node in walk(method.body)]
-        used = {dotted(node) for node in later if isinstance(node, cst.Attribute)}
+        used = set(map(name_of, later))
         for method in methods:
             for node in walk(method.body) if _STARTS.match(method.name.value) else ():
                 if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):

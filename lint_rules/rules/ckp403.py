@@ -596,6 +596,128 @@ class StateDictAlias(Rule):
             why="a helper trains, only a part is trained, or somebody else made the optimizer",
             lines=(13, 23, 35, 39),
         ),
+        Example(
+            """
+            import torch
+
+            from networks import compare, score
+
+
+            class Hook:
+                def on_train_start(self, trainer):
+                    self.start = self.model.state_dict()
+                    self.other = self.model.state_dict()
+                    self.count = len(trainer.batches)
+                    self.device = "cpu"
+                    self.moments = self.optimizer.state_dict()
+                    trainer.first = self.model.state_dict()
+
+                def on_batch(self):
+                    self.middle = self.model.state_dict()
+
+                def on_train_end(self, trainer):
+                    compare(self.start, self.middle, self.count, self.device, self.moments, trainer.first)
+
+                def report(self):
+                    print(self.other)
+
+
+            class Best:
+                def update(self, values):
+                    if score(values) > self.best_value:
+                        self.best_value = score(values)
+                        self.best_size = len(values)
+                        self.best_state = self.model.state_dict()
+                        self.last_state = self.model.state_dict()
+                        best_here = self.model.state_dict()
+                        self.best_saved = self.model.state_dict()
+                        torch.save(self.best_saved, "best.pt")
+                    for self.best_place in values:
+                        self.best_seen = self.model.state_dict()
+            """,
+            why="kept by a hook for another, or as the best, beside what is not",
+            lines=(8, 30),
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, find
+
+
+            class Both:
+                def __init__(self):
+                    self.model = Net()
+                    self.kept = None
+
+                def keep(self):
+                    self.kept = self.model.state_dict(), self.optimizer.state_dict()
+                    kept = self.model.state_dict()
+                    self.run.kept = self.model.state_dict()
+
+                def restore(self, kept):
+                    first, second = self.kept
+                    self.model.load_state_dict(first)
+                    self.optimizer.load_state_dict(second)
+                    self.model.load_state_dict(kept)
+                    self.model.load_state_dict(self.run.kept)
+                    self.kept = None
+                    del self.cache
+
+
+            class Higher:
+                def keep(self, model, value):
+                    if value > self.highest:
+                        self.highest = value
+                        self.kept = model.state_dict()
+
+                def restore(self, model):
+                    model.load_state_dict(self.kept)
+
+
+            class Given:
+                def keep(self, run):
+                    run.kept = self.model.state_dict()
+
+                def restore(self, run):
+                    self.model.load_state_dict(run.kept)
+
+
+            class Switched:
+                def keep(self, model, value):
+                    if self.active:
+                        self.kept = model.state_dict()
+                    if value > self.highest:
+                        print(value)
+
+                def restore(self, model):
+                    model.load_state_dict(self.kept)
+
+
+            class Same:
+                def keep(self):
+                    self.kept = self.model.state_dict()
+                    self.found = find().state_dict()
+                    self.model.load_state_dict(self.kept)
+                    find().load_state_dict(self.found)
+
+
+            class Edited:
+                def keep(self):
+                    self.kept = self.model.state_dict()
+                    self.more = self.model.state_dict()
+
+                def edit(self, weight):
+                    self.kept["weight"] = weight
+                    self.more.update(weight=weight)
+
+                def restore(self):
+                    self.model.load_state_dict(self.kept)
+                    self.model.load_state_dict(self.more)
+            """,
+            why="kept by one method for another to give back, beside what is changed or may be another module",
+            lines=(12, 30),
+        ),
     )
     valid = (
         Example(
