@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
     raise SystemExit(f'ckpt-lint-server needs pygls ({error}): pip install "pytest-ckpt[lsp]"') from None
 
 from lint_rules import fixes, registry, suppress
-from lint_rules.config import ConfigError, Resolver
+from lint_rules.config import PYPROJECT, ConfigError, Resolver
 from lint_rules.pages import page
 from lint_rules.regions import split_lines
 from lint_rules.runner import Runner
@@ -150,6 +150,25 @@ def _lint(params: Any) -> None:
     _found.cache_clear()
     uri = params.text_document.uri
     _publish(uri, _findings(server.workspace.get_text_document(uri)))
+
+
+@server.feature(types.INITIALIZED)
+async def _watch_settings(_params: types.InitializedParams) -> None:
+    """Ask the editor to say when settings change on the disk, if it offers to."""
+    workspace = server.client_capabilities.workspace
+    if workspace and workspace.did_change_watched_files and workspace.did_change_watched_files.dynamic_registration:
+        watchers = [types.FileSystemWatcher(f"**/{pattern}") for pattern in (PYPROJECT, "requirements*.txt")]
+        options = types.DidChangeWatchedFilesRegistrationOptions(watchers)
+        registration = types.Registration("settings", types.WORKSPACE_DID_CHANGE_WATCHED_FILES, options)
+        await server.client_register_capability_async(types.RegistrationParams([registration]))
+
+
+@server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+def _lint_again(_params: types.DidChangeWatchedFilesParams) -> None:
+    """Lint all that is open: the settings are others now."""
+    _found.cache_clear()
+    for uri, document in server.workspace.text_documents.items():
+        _publish(uri, _findings(document))
 
 
 @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)

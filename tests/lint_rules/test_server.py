@@ -36,8 +36,10 @@ class Editor:
         self.client = client
         self.heard: asyncio.Queue[types.PublishDiagnosticsParams] = asyncio.Queue()
         self.messages: list[str] = []
+        self.asked: asyncio.Queue[types.Registration] = asyncio.Queue()
         client.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(lambda params: self.heard.put_nowait(params))  # noqa: PLW0108 -- a method takes no mark
         client.feature(types.WINDOW_SHOW_MESSAGE)(lambda params: self.messages.append(params.message))
+        client.feature(types.CLIENT_REGISTER_CAPABILITY)(lambda params: self.asked.put_nowait(*params.registrations))
 
     async def open(self, path: Path, text: str, language: str = "python") -> list[types.Diagnostic]:
         item = types.TextDocumentItem(path.as_uri(), language, 1, text)
@@ -98,9 +100,13 @@ async def talk(folder: Path) -> dict[str, Any]:
     editor = Editor(client)
     await client.start_io(sys.executable, "-m", "lint_rules.server", "--stdio")
     said: dict[str, Any] = {}
-    parameters = types.InitializeParams(capabilities=types.ClientCapabilities(), root_uri=folder.as_uri())
+    watched = types.DidChangeWatchedFilesClientCapabilities(dynamic_registration=True)
+    workspace = types.WorkspaceClientCapabilities(did_change_watched_files=watched)
+    capabilities = types.ClientCapabilities(workspace=workspace)
+    parameters = types.InitializeParams(capabilities=capabilities, root_uri=folder.as_uri())
     said["capabilities"] = (await client.initialize_async(parameters)).capabilities
     client.initialized(types.InitializedParams())
+    said["watched"] = await asyncio.wait_for(editor.asked.get(), 60)
 
     script, clean, page = folder / "load.py", folder / "clean.py", folder / "page.md"
     said["faulty"] = await editor.open(script, FAULTY)
@@ -125,6 +131,9 @@ async def talk(folder: Path) -> dict[str, Any]:
     said["actions on the page"] = await editor.actions(page, said["page"][0].range)
     said["notebook"] = await notebook(editor, folder / "load.ipynb")
     (folder / "pyproject.toml").write_text('[tool.ckpt-lint]\nignore = ["CKP101"]\n', encoding="utf-8")
+    event = types.FileEvent((folder / "pyproject.toml").as_uri(), types.FileChangeType.Created)
+    client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([event]))
+    said["known settings"] = [await asyncio.wait_for(editor.heard.get(), 60) for _ in range(3)]
     said["ignored"] = await editor.open(folder / "other.py", FAULTY)
     (folder / "pyproject.toml").write_text("[tool.ckpt-lint]\nignroe = []\n", encoding="utf-8")
     said["wrong settings"] = await editor.change(folder / "other.py", f"{FAULTY}\n")
@@ -243,6 +252,15 @@ def test_settings_are_those_of_the_command(conversation):
     assert conversation["wrong settings"] == []
     (message,) = conversation["messages"]
     assert "ignroe" in message
+
+
+def test_what_is_open_is_linted_again_when_settings_change(conversation):
+    watched = conversation["watched"]
+    assert watched.method == types.WORKSPACE_DID_CHANGE_WATCHED_FILES
+    patterns = [each["globPattern"] for each in watched.register_options["watchers"]]
+    assert patterns == ["**/pyproject.toml", "**/requirements*.txt"]
+    told = {params.uri.rpartition("/")[2]: list(params.diagnostics) for params in conversation["known settings"]}
+    assert told == {"clean.py": [], "old.py": [], "page.md": []}
 
 
 def test_it_says_what_it_can_and_stops_when_it_is_told(conversation):
