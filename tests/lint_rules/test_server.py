@@ -54,6 +54,15 @@ class Editor:
         self.client.text_document_did_change(types.DidChangeTextDocumentParams(document, [change]))
         return await self.told(path.as_uri())
 
+    async def settle(self, folder: Path, setting: str) -> dict[str, list[Any]]:
+        """Change the settings on the disk, say so, and give the codes of what is told of the three open texts."""
+        settings = folder / "pyproject.toml"
+        settings.write_text(f"[tool.ckpt-lint]\n{setting}\n", encoding="utf-8")
+        event = types.FileEvent(settings.as_uri(), types.FileChangeType.Changed)
+        self.client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([event]))
+        told = [await asyncio.wait_for(self.heard.get(), 60) for _ in range(3)]
+        return {params.uri.rpartition("/")[2]: [each.code for each in params.diagnostics] for params in told}
+
     async def told(self, uri: str) -> list[types.Diagnostic]:
         params = await asyncio.wait_for(self.heard.get(), 60)
         assert params.uri == uri
@@ -130,10 +139,7 @@ async def talk(folder: Path) -> dict[str, Any]:
     said["page"] = await editor.open(page, PAGE, "markdown")
     said["actions on the page"] = await editor.actions(page, said["page"][0].range)
     said["notebook"] = await notebook(editor, folder / "load.ipynb")
-    (folder / "pyproject.toml").write_text('[tool.ckpt-lint]\nignore = ["CKP101"]\n', encoding="utf-8")
-    event = types.FileEvent((folder / "pyproject.toml").as_uri(), types.FileChangeType.Created)
-    client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([event]))
-    said["known settings"] = [await asyncio.wait_for(editor.heard.get(), 60) for _ in range(3)]
+    said["settings"] = [await editor.settle(folder, f'ignore = ["{code}"]') for code in ("CKP501", "CKP101")]
     said["ignored"] = await editor.open(folder / "other.py", FAULTY)
     (folder / "pyproject.toml").write_text("[tool.ckpt-lint]\nignroe = []\n", encoding="utf-8")
     said["wrong settings"] = await editor.change(folder / "other.py", f"{FAULTY}\n")
@@ -259,8 +265,10 @@ def test_what_is_open_is_linted_again_when_settings_change(conversation):
     assert watched.method == types.WORKSPACE_DID_CHANGE_WATCHED_FILES
     patterns = [each["globPattern"] for each in watched.register_options["watchers"]]
     assert patterns == ["**/pyproject.toml", "**/requirements*.txt"]
-    told = {params.uri.rpartition("/")[2]: list(params.diagnostics) for params in conversation["known settings"]}
-    assert told == {"clean.py": [], "old.py": [], "page.md": []}
+    assert conversation["settings"] == [
+        {"clean.py": [], "old.py": ["CKP101"], "page.md": ["CKP101"]},
+        {"clean.py": [], "old.py": [], "page.md": []},
+    ]
 
 
 def test_it_says_what_it_can_and_stops_when_it_is_told(conversation):
