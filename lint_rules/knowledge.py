@@ -103,7 +103,9 @@ WRAPPERS = re.compile(
     r"|nn\.SyncBatchNorm\.convert_sync_batchnorm|distributed\.fsdp\.\w*FullyShardedDataParallel"
     r"|quantization\.\w+|ao\.quantization\.\w+)$"
 )
-#: ... of them those that leave a layer what it is.
+#: Functions and methods of others that take the module out of its wrapper: what is done to one is done to the other.
+UNWRAPPERS = frozenset({"unwrap_model", "extract_model_from_parallel", "get_module", "get_bare_model", "de_parallel"})
+#: ... of the wrappers those that leave a layer what it is.
 NORMALISERS = re.compile(r"torch\.nn\.utils\.(parametrizations\.)?(weight_norm|spectral_norm|orthogonal)$")
 TRACERS = frozenset({"torch.jit.trace", "torch.func.functional_call", "torch.nn.utils.stateless.functional_call"})
 COPIERS = frozenset({"copy.deepcopy", "copy.copy"})

@@ -66,6 +66,8 @@ class Calls(Functions):
         given = site.given
         if not self._expecting_error:
             self.called.add(function)
+        if last in knowledge.UNWRAPPERS and site.arguments and any(map(self._is_followed, site.arguments[0])):
+            return site.arguments[0]
         layer = function.kind is Kind.MODULE or self._is_followed(function)
         if not imported and (layer or not isinstance(site.node.func, cst.Attribute)):
             self._use(function, site.node)

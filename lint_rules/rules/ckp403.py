@@ -718,6 +718,29 @@ class StateDictAlias(Rule):
             why="kept by one method for another to give back, beside what is changed or may be another module",
             lines=(12, 30),
         ),
+        Example(
+            """
+            import torch
+
+            import wrapping
+            from networks import Net
+
+
+            def run(net, optimizer, batches):
+                for x, better in batches:
+                    net(x).backward()
+                    optimizer.step()
+                    if better:
+                        best = wrapping.get_module(net).state_dict()
+                torch.save(best, "best.pt")
+
+
+            net = torch.nn.DataParallel(Net())
+            run(net, torch.optim.SGD(net.parameters(), lr=0.1), read())
+            """,
+            why="of the module that a function elsewhere takes out of its wrapper",
+            lines=(12,),
+        ),
     )
     valid = (
         Example(
