@@ -18,7 +18,7 @@ _LIVE = re.compile(rb"(?:deepcopy|load_state_dict|save\w*)\($")
 _NO_MODULE = re.compile(rb"(?:optim|sched|scaler)\w*$")
 #: Each alternative begins with what it says itself, and looks back for a beginning word only then: ten times faster.
 _TRAINS = re.compile(
-    rb"\.step\(|fit(?<!\wfit)\w*\(|train(?<!\wtrain)\w*\(|epoch\w*\(|Trainer\(|\.data\s*[-+*/]="
+    rb"\.step\(|\.backward\(|fit(?<!\wfit)\w*\(|train(?<!\wtrain)\w*\(|epoch\w*\(|Trainer\(|\.data\s*[-+*/]="
     rb"|-=[^\n]*\.grad\b|sub_\((?<!\wsub_\()[^\n]*\.grad\b|add_\((?<!\wadd_\()[^\n]*\.grad\b"
 )
 #: What gives a state back that was kept: after other code has run, or after another state was loaded.
@@ -193,6 +193,26 @@ class StateDictAlias(Rule):
 
             model.load_state_dict(best_state)
             """,
+        ),
+        Example(
+            """
+            import torch
+
+            from networks import Net, batches, better
+
+            net = Net()
+            for x in batches:
+                net(x).mean().backward()
+                with torch.no_grad():
+                    for weight in net.parameters():
+                        gradient = weight.grad
+                        weight.sub_(0.1 * gradient)
+                if better(net):
+                    best = net.state_dict()
+            net.load_state_dict(best)
+            """,
+            why="weights that are changed by hand",
+            lines=(13,),
         ),
         Example(
             """

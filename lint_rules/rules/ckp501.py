@@ -53,6 +53,7 @@ _TESTED = {
 }
 #: ... or on those of what a loop unpacks.
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
+_LOOPED_OVER = re.compile(rb"\b[^\n]* in ")
 _TAKEN_APART = re.compile(
     rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*(?:\w+\b(?![.(\[])|next\(|[^\n]*\btorch\.)"
 )
@@ -81,15 +82,16 @@ def _may_move_tensor(data: bytes) -> bool:
         if alone and _LAST.match(data, found.end()):
             names.add(alone[1].rpartition(b".")[2])
             names.add((alone[2] or alone[1].rpartition(b".")[2]).strip(b"[]\"'\\"))
+    looped = _LOOPED_OVER if names and b"DataLoader(" in data else _LOOPED
     return any(
         (name == b"timesteps" and b".set_timesteps(" in data)
         or name.decode(errors="replace") in TENSOR_KEYS
-        or any(_is_evident(data, start, start + len(name)) for start in places(data, name))
+        or any(_is_evident(data, start, start + len(name), looped) for start in places(data, name))
         for name in names
     )
 
 
-def _is_evident(data: bytes, start: int, end: int) -> bool:
+def _is_evident(data: bytes, start: int, end: int, looped: re.Pattern[bytes]) -> bool:
     """Tell whether what stands around a name says that it is a tensor."""
     tests = (after for before, after in _TESTED.items() if data.startswith(before, max(start - len(before), 0)))
     if _EVIDENT.match(data, end) or any(after.match(data, end) for after in tests):
@@ -97,7 +99,7 @@ def _is_evident(data: bytes, start: int, end: int) -> bool:
     if (helper := _HELPED.match(data, end)) is not None and b"def " + helper[1] in data:
         return True
     line = data.rfind(b"\n", 0, start) + 1
-    if data.find(b"for ", line, start) >= 0 and _LOOPED.match(data, end) is not None:
+    if data.find(b"for ", line, start) >= 0 and looped.match(data, end) is not None:
         return True
     return _TAKEN_APART.match(data, line) is not None
 
@@ -226,7 +228,7 @@ class DiscardedTensorTo(Rule):
     code = "CKP501"
     name = "discarded-tensor-to"
     summary = "A tensor is moved and the result thrown away"
-    needs = ((b"torch", _may_move_tensor),)
+    needs = tuple((library, _may_move_tensor) for library in (b"torch", b"transformers", b"diffusers"))
     marks = frozenset()
 
     def may_find(self, outline: Outline) -> bool:
@@ -389,6 +391,40 @@ class DiscardedTensorTo(Rule):
             """,
             why="data and target of some loader",
             lines=(6,),
+        ),
+        Example(
+            """
+            from torch.utils.data import DataLoader
+
+            from data import Images
+
+            train_dl = DataLoader(Images(), batch_size=4)
+            for one, other in train_dl:
+                one.to("cuda")
+            """,
+            why="a loader by any name",
+            lines=(7,),
+        ),
+        Example(
+            """
+            from transformers import AutoTokenizer
+
+            encoded = AutoTokenizer.from_pretrained("bert-base-uncased")("text", return_tensors="pt")
+            encoded["input_ids"].to("cuda")
+            """,
+            why="torch is not imported: a tokenizer's ids",
+            lines=(4,),
+        ),
+        Example(
+            """
+            from diffusers import DDIMScheduler
+
+            scheduler = DDIMScheduler()
+            scheduler.set_timesteps(10)
+            scheduler.timesteps.to("cuda")
+            """,
+            why="torch is not imported: a scheduler's steps",
+            lines=(5,),
         ),
         Example(
             """

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 _LAYER = rb"(?:\w+\.)*[A-Z]\w*"
 #: What a container that is written down begins with, or a list of what functions make.
 _WRITTEN = re.compile(
-    rb"= *(?=[\[{(lt])(?:"
-    rb"(?:(?:list|tuple)\((?:[\[(]\s*)?|[\[{]{1,2}\s*|\()"
-    rb"(?:f?\"[^\"\n]*\": |f?'[^'\n]*': |[\w.]+(?:\([\w.]*\))?: )?(?:[\w.]*(?:deepcopy|_norm)\()?(" + _LAYER + rb")\("
+    rb"= *(?=[\[{(ltdOc])(?:"
+    rb"(?:(?:list|tuple|dict|(?:collections\.)?OrderedDict)\(\s*(?:\[?\(?\s*)?|[\[{]{1,2}\s*(?:\*\[\s*)?|\()"
+    rb"(?:f?\"[^\"\n]*\"[:,] |f?'[^'\n]*'[:,] |\w+=|[\w.]+(?:\([\w.]*\))?: )?(?:[\w.]*(?:deepcopy|_norm)\()?"
+    rb"(" + _LAYER + rb")\("
     rb"|\[\s*([a-z_]\w*)\("
     rb"|\[\s*(?:copy\.)?deepcopy\(([a-z_]\w*)\))"
 )
@@ -442,6 +443,51 @@ class UnregisteredSubmodules(Rule):
                     for width in widths:
                         self.layers.append(nn.Linear(width, width))
             """,
+        ),
+        Example(
+            """
+            from collections import OrderedDict
+
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, widths):
+                    super().__init__()
+                    self.parts = dict(one=nn.Linear(2, 2), two=nn.Linear(2, 2))
+            """,
+            why="a dict of keywords",
+            lines=(9,),
+        ),
+        Example(
+            """
+            from collections import OrderedDict
+
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, widths):
+                    super().__init__()
+                    self.parts = [*[nn.Linear(width, width) for width in widths], nn.ReLU()]
+            """,
+            why="a list that is unpacked",
+            lines=(9,),
+        ),
+        Example(
+            """
+            from collections import OrderedDict
+
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, widths):
+                    super().__init__()
+                    self.parts = OrderedDict([("one", nn.Linear(2, 2)), ("two", nn.Linear(2, 2))])
+            """,
+            why="a dict of pairs",
+            lines=(9,),
         ),
         Example(
             """
