@@ -17,13 +17,13 @@ from functools import partial
 from itertools import chain
 from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from pytest_ckpt.containers import items_of, pairs_of
+from pytest_ckpt.containers import CONTAINERS, items_of, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -429,7 +429,7 @@ def describe(value: Any) -> str:
     if isinstance(value, nn.Module):
         count = sum(1 for _ in value.parameters())
         return f"{type(value).__name__} with {count} parameter{'s' * (count != 1)}"
-    if isinstance(value, (list, tuple, set, frozenset, deque)):
+    if isinstance(value, (*CONTAINERS, WeakSet)) and not isinstance(value, dict):
         items = items_of(value)
         shown = ", ".join(map(describe, items[:_SHOWN_SEQUENCE]))
         return f"{type(value).__name__}({len(items)}) [{shown}{', …' if len(items) > _SHOWN_SEQUENCE else ''}]"

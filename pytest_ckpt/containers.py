@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 _OWN = frozenset({"builtins", "collections"})
@@ -19,6 +20,8 @@ def items_of(value: Any) -> list[Any]:
     if isinstance(value, CONTAINERS):
         own: Any = next(kind for kind in type(value).__mro__ if kind.__module__ in _OWN)
         return list(own.values(value) if isinstance(value, dict) else own.__iter__(value))
+    if isinstance(value, WeakSet):
+        return list(value)
     if isinstance(value, Mapping):
         try:
             return list(value.values())

@@ -12,7 +12,7 @@ import random
 import threading
 import weakref
 from array import array
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import MutableMapping
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -97,12 +97,14 @@ class Copier:
             generator = torch.Generator(device=value.device)
             generator.set_state(value.get_state())
             return generator
-        if kind is tuple:
-            return tuple(map(self.copy, value))
+        if kind in {tuple, set, frozenset}:
+            return kind(map(self.copy, value))
         if kind is weakref.ref:
             there = self._there.get(id(value()))
             return value if there is None else weakref.ref(there)
-        if kind in {dict, list, deque, weakref.WeakKeyDictionary}:
+        if kind is weakref.WeakSet:
+            return kind(self._there.get(id(item), item) for item in value)
+        if kind in {dict, list, deque, OrderedDict, weakref.WeakKeyDictionary}:
             result: Any = kind(maxlen=value.maxlen) if kind is deque else kind()
             self._memo[id(value)] = result
             if isinstance(result, MutableMapping):
@@ -184,10 +186,10 @@ def _refill(original: Any, copied: Any, back: dict[int, Any]) -> None:
             _refill_numpy(original, copied)
         elif isinstance(original, MutableMapping):
             _refill_mapping(original, copied, {key: of(value) for key, value in pairs_of(copied)})
-        elif isinstance(original, (list, deque, set)):
+        elif isinstance(original, (list, deque, set, weakref.WeakSet)):
             items = [of(value) for value in items_of(copied)]
             original.clear()
-            original.update(items) if isinstance(original, set) else original.extend(items)
+            original.extend(items) if isinstance(original, (list, deque)) else original.update(items)
         elif isinstance(original, (array, bytearray)):
             original[:] = copied
         elif isinstance(original, threading.local):

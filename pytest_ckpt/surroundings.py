@@ -275,12 +275,14 @@ class Kept:
     """What a mapping outside of a module keeps for it, or for its id.
 
     Attributes:
-        place: The mapping's place.
+        place: The place of the mapping, or of the object that has it.
+        mapping: The mapping.
         value: What it keeps for a module or one of its submodules.
         other: The key of what stands in the same place in another module.
     """
 
     place: Place
+    mapping: MutableMapping[Any, Any]
     value: Any
     other: Any
 
@@ -293,25 +295,31 @@ class Kept:
 def kept_for(module: nn.Module, other: nn.Module) -> tuple[Kept, ...]:
     """List what mappings outside keep for a module and its submodules, and not for those of another."""
     return tuple(
-        Kept(place, mapping[key], instead)
+        Kept(place, mapping, mapping[key], instead)
         for place in used(module)
-        if isinstance(mapping := place.get(), MutableMapping)
+        for mapping in _mappings(place.get())
         for one, twin in counterparts(module, other)
         for key, instead in ((one, twin), (id(one), id(twin)))
         if key in mapping and instead not in mapping
     )
 
 
+def _mappings(value: Any) -> list[MutableMapping[Any, Any]]:
+    """Give the mapping that a value is, or those that an object, such as a descriptor, has for attributes."""
+    held = [value] if isinstance(value, MutableMapping) else getattr(value, "__dict__", {}).values()
+    return [one for one in held if isinstance(one, MutableMapping)]
+
+
 @contextmanager
 def shared_with(kept: Iterable[Kept]) -> Iterator[None]:
     """Let the mappings keep the same for the other module."""
     for one in kept:
-        one.place.get()[one.other] = one.value
+        one.mapping[one.other] = one.value
     try:
         yield
     finally:
         for one in kept:
-            del one.place.get()[one.other]
+            del one.mapping[one.other]
 
 
 @contextmanager

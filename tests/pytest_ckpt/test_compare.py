@@ -11,7 +11,7 @@ from collections import deque
 from functools import partial
 from types import CellType, FunctionType
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import pytest
@@ -802,6 +802,7 @@ def test_a_thread_local_is_described_by_what_this_thread_holds():
 def test_a_weak_mapping_is_described_by_what_it_holds():
     layer = nn.Identity()
     assert describe(WeakKeyDictionary({layer: 0.5})) == "WeakKeyDictionary(1) {Identity with 0 parameters: 0.5}"
+    assert describe(WeakSet([layer])) == "WeakSet(1) [Identity with 0 parameters]"
 
 
 def test_dicts_whose_keys_are_tensors():

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict, UserDict, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -33,6 +34,16 @@ def test_duplicates_are_equal_and_of_the_same_type(value):
     copied = duplicate(value)
     assert type(copied) is type(value)
     assert difference("", value, copied) is None
+
+
+def test_a_weak_set_is_brought_back_each_time():
+    layers = [nn.Identity(), nn.Identity()]
+    value, copier = WeakSet(layers[:1]), Copier()
+    copier.copy(value)
+    for _ in range(2):
+        value.add(layers[1])
+        copier.restore()
+        assert list(value) == layers[:1]
 
 
 def test_duplicates_share_nothing():

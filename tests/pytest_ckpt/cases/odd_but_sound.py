@@ -465,6 +465,7 @@ class ByLayer(nn.Module):
         self.fc = nn.Linear(4, 2)
         self.weight, self.settings = weakref.ref(self.fc.weight), self.Settings()
         self.scales, self.widths = weakref.WeakKeyDictionary({self.fc: 0.5}), {self.fc: 2}
+        self.used, self.skipped, self.named = {self.fc}, weakref.WeakSet([self.fc]), OrderedDict(fc=self.fc)
 
     def get_extra_state(self) -> Any:
         return {"settings": vars(self.settings), "scale": self.scales[self.fc]}
@@ -474,7 +475,9 @@ class ByLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scale = self.scales[self.fc] * self.settings.gain
-        return functional.linear(x, self.weight(), self.fc.bias) * scale / self.widths[self.fc]
+        assert self.fc in self.used
+        assert self.fc in self.skipped
+        return functional.linear(x, self.weight(), self.named["fc"].bias) * scale / self.widths[self.fc]
 
 
 class _Tree(MutableMapping):

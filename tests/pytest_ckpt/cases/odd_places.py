@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
@@ -100,6 +100,72 @@ def kept_for_a_layer():
 @faulty("unsaved-state", key="shifts", inputs=X)
 def kept_for_a_layer_weakly():
     return _keyed_by_a_layer(WeakKeyDictionary)()
+
+
+def _skipping(container: type) -> type[nn.Module]:
+    """Give a module class that leaves out the layers that it has in a set, as `skipped`."""
+
+    class Skipping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.skipped = nn.ModuleList(nn.Linear(4, 4) for _ in range(3)), container()
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = x if layer in self.skipped else layer(x).tanh()
+            return x
+
+    return Skipping
+
+
+def _skip(module: nn.Module) -> None:
+    module.skipped.add(module.layers[1])
+
+
+@faulty("unsaved-state", key="skipped", inputs=X, prepare=_skip)
+def layers_in_a_set():
+    return _skipping(set)()
+
+
+@faulty("unsaved-state", key="skipped", inputs=X, prepare=_skip)
+def layers_in_a_weak_set():
+    return _skipping(WeakSet)()
+
+
+@faulty("unsaved-state", key="chosen", inputs=X, prepare=lambda module: module.chosen.update(best=module.layers[2]))
+class LayersInAnOrderedDict(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+        self.chosen = OrderedDict(best=self.layers[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.chosen["best"](x)
+
+
+class _ByIdentity:
+    """A descriptor that keeps what it is given by the id of whom it is given it for."""
+
+    def __init__(self) -> None:
+        self.values = {}
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        return self if owner is None else self.values.get(id(owner), 1.0)
+
+    def __set__(self, owner: Any, value: float) -> None:
+        self.values[id(owner)] = value
+
+
+@faulty("unsaved-state", key="temperature", inputs=X, prepare=lambda module: setattr(module, "temperature", 2.0))
+class KeptByADescriptor(nn.Module):
+    temperature = _ByIdentity()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x) / self.temperature
 
 
 class _Average:
