@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import inspect
 import random
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -337,9 +338,11 @@ def state_of(value: Any) -> Any:
         return _position(value)
     if isinstance(value, random.Random):
         return value.getstate()
-    bits = getattr(value, "bit_generator", None) if type(value).__module__.startswith("numpy.random") else None
-    if bits is not None:
-        return bits.state
+    if type(value).__module__.startswith("numpy.random"):
+        if hasattr(value, "bit_generator"):
+            return value.bit_generator.state
+        if isinstance(value, sys.modules["numpy"].random.RandomState):
+            return value.get_state(legacy=False)
     state = dict(getattr(value, "__dict__", {}))
     slots = [name for name in copyreg._slotnames(type(value)) if hasattr(value, name)]  # type: ignore[attr-defined]  # noqa: SLF001 -- what pickle itself uses
     state.update((name, getattr(value, name)) for name in slots)

@@ -10,7 +10,7 @@ from pytest_ckpt.attribution import smallest
 from pytest_ckpt.copying import Copier
 from pytest_ckpt.resume.effect import Effect, typed
 from pytest_ckpt.resume.run import SEEDS_OF_NEW_PROCESSES, Driver, load, remembered, settle, train
-from pytest_ckpt.resume.slots import ABSENT, Reference, Slot, World, put, same
+from pytest_ckpt.resume.slots import ABSENT, Reference, Slot, World, make_room, put, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,6 +191,8 @@ class Search:
 
 
 def _put(live: World, donor: World, copier: Copier, path: str, slot: Slot | None, present: Slot | None) -> None:  # noqa: PLR0913, PLR0917 -- one slot on all sides
+    if slot is not None and slot.via == "item":
+        make_room(live, donor, slot.parent)
     if slot is None:
         if present is not None:
             put(live, present, ABSENT)

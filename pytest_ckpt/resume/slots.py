@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from collections.abc import MutableMapping, MutableSequence
@@ -54,7 +55,7 @@ class Slot:
         family: What it belongs to, as far as types and names tell.
         value: What it holds; a copy where the world is a snapshot.
         parent: Path of the object that holds it.
-        name: Attribute, key, index or cell within the parent.
+        name: Attribute, key, index or cell within the parent; a `Reference` for a key that is an object of the run.
         via: How it is reached from the parent.
         owner: For the state of an optimizer, the path of the parameter.
     """
@@ -77,11 +78,13 @@ class World:
         slots: Slots by path, in the order in which they were found.
         nodes: The objects that hold slots or are referred to, by path.
         names: The path of each node by its id.
+        places: Where the containers among the nodes are: parent, name and `via`, as of a slot.
     """
 
     slots: dict[str, Slot] = field(default_factory=dict)
     nodes: dict[str, Any] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
+    places: dict[str, tuple[str, Any, Via]] = field(default_factory=dict)
 
     def counterparts(self, other: World) -> Iterator[tuple[Any, Any]]:
         """Pair the nodes of two worlds that stand in the same place."""
@@ -129,7 +132,27 @@ def put(world: World, slot: Slot, value: Any) -> None:
     elif slot.via != "global" and present is not None and _in_place(world.nodes.get(slot.path, present.value), value):
         return
     else:
-        _bind(parent, slot, value)
+        _bind(world, parent, slot, value)
+
+
+def make_room(world: World, other: World, path: str) -> None:
+    """Put an empty container where another world has one, and this one has None or nothing yet.
+
+    Args:
+        world: Where to put it.
+        other: The other world.
+        path: The container's.
+    """
+    present = world.slots.get(path)
+    if path in world.nodes or path not in other.places or (present is not None and present.value is not None):
+        return
+    parent, name, via = other.places[path]
+    make_room(world, other, parent)
+    if parent in world.nodes:
+        room = copy.copy(other.nodes[path])
+        room.clear()
+        _bind(world, world.nodes[parent], Slot(path, "value", "", room, parent, name, via), room)
+        world.nodes[path] = room
 
 
 def _put_state(world: World, optimizer: Any, slot: Slot, value: Any) -> None:
@@ -171,16 +194,20 @@ def _in_place(present: Any, value: Any) -> bool:
     if all(bits):
         present.bit_generator.state = value.bit_generator.state
         return True
+    if type(present).__name__ == type(value).__name__ == "RandomState":
+        present.set_state(value.get_state())
+        return True
     return False
 
 
-def _bind(parent: Any, slot: Slot, value: Any) -> None:
+def _bind(world: World, parent: Any, slot: Slot, value: Any) -> None:
     if slot.via == "global":
         set_global(slot.name, value)
     elif slot.via == "cell":
         parent.cell_contents = value
     elif slot.via in {"item", "group"}:
-        _set_item(parent, slot.name, value)
+        key = world.nodes.get(slot.name.path) if isinstance(slot.name, Reference) else slot.name
+        _set_item(parent, key, value)
     elif slot.via == "entry":
         held = parent._parameters if isinstance(value, torch.nn.Parameter) else parent._buffers  # noqa: SLF001 -- no public way
         held[slot.name] = None if value is ABSENT else value
@@ -199,8 +226,11 @@ def _set_item(parent: Any, name: Any, value: Any) -> None:
             parent.pop(name, None)
         else:
             parent[name] = value
-    elif isinstance(parent, MutableSequence) and value is not ABSENT and name < len(parent):
-        parent[name] = value
+    elif isinstance(parent, MutableSequence) and value is not ABSENT:
+        if name < len(parent):
+            parent[name] = value
+        elif name == len(parent):
+            parent.append(value)
 
 
 # ------------------------------------------------------------------------------------------------- global generators

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cache, partial
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -73,7 +74,7 @@ def snapshot(world: World) -> World:
     """Copy the values of all slots, so that they stay as they are while the run goes on."""
     copier = Copier(keep=world.nodes.values())
     slots = {path: replace(slot, value=_copied(world, copier, slot)) for path, slot in world.slots.items()}
-    return World(slots, world.nodes, world.names)
+    return World(slots, world.nodes, world.names, world.places)
 
 
 def _copied(world: World, copier: Copier, slot: Slot) -> Any:
@@ -98,12 +99,14 @@ class _Walker:
 
     def visit(self, value: Any, path: str, place: Place, inherited: Family, depth: int) -> None:
         """Add what a value consists of."""
-        family = family_of(value, place[1], inherited)
+        family = family_of(value, "" if isinstance(place[1], Reference) else place[1], inherited)
         if isinstance(value, _ATOMS):
             self.add(path, "value", family, value, place)
         elif id(value) in self.world.names:
             self.add(path, "reference", inherited, Reference(self.world.names[id(value)]), place)
         elif not isinstance(value, (type, ModuleType)) and depth <= _DEEP and not _foreign(value):
+            if isinstance(value, (dict, list)):
+                self.world.places[path] = place
             if not isinstance(value, _SEQUENCES):
                 self.node(path, value)
             self.enter(value, path, place, family, depth)
@@ -145,9 +148,11 @@ class _Walker:
     def items(self, value: Mapping[Any, Any], path: str, family: Family, depth: int) -> None:
         """Visit the items of a mapping; a key that is an object of the run goes by its path."""
         for key, item in sorted(value.items(), key=_rank_of_item):
-            label = key if isinstance(key, _ATOMS) else self.world.names.get(id(key), key)
-            if isinstance(label, (*_ATOMS, tuple)):
-                self.visit(item, f"{path}[{label!r}]", (path, key, "item"), family, depth + 1)
+            known = None if isinstance(key, _ATOMS) else self.world.names.get(id(key))
+            if known is not None:
+                self.visit(item, f"{path}[{known!r}]", (path, Reference(known), "item"), family, depth + 1)
+            elif isinstance(key, (*_ATOMS, tuple)):
+                self.visit(item, f"{path}[{key!r}]", (path, key, "item"), family, depth + 1)
 
     def sequence(self, value: Any, path: str, place: Place, family: Family, depth: int) -> None:
         """Visit the items of a sequence; one that holds nothing but plain data is one slot."""
@@ -292,7 +297,7 @@ def _is_scaler(value: Any) -> bool:
 
 
 def _foreign(value: Any) -> bool:
-    if isinstance(value, (nn.Module, Optimizer, lr_scheduler.LRScheduler)):
+    if isinstance(value, (nn.Module, Optimizer, lr_scheduler.LRScheduler, WeakKeyDictionary)):
         return False
     module = type(value).__module__
     return module.partition(".")[0] in _FOREIGN or module.startswith("torch.utils.tensorboard")

@@ -250,6 +250,12 @@ def in_a_list_without_an_end():
 
 
 @faulty("unsaved-state", key="held", inputs=X)
+def in_a_random_state_of_numpy():
+    held = _held(lambda _: np.random.RandomState(), lambda held: torch.from_numpy(held.normal(size=4)).float())
+    return held()
+
+
+@faulty("unsaved-state", key="held", inputs=X)
 def in_a_default_dict():
     return _held(lambda gain: defaultdict(list, gain=[gain]), lambda held: held["gain"][0])()
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.optim import lr_scheduler
 
 from tests.pytest_ckpt.trainings import Loop, Net, X, Y, correct
-from tests.pytest_ckpt.trainings.state_faulty import WithOwnEma
+from tests.pytest_ckpt.trainings.state_faulty import ByParameter, Rollback, WithOwnEma
 
 IDS = itertools.count()
 REGISTRY = []
@@ -321,3 +321,24 @@ def namespace_with_methods_of_closures():
 
     run.step, run.save, run.load = step, save, load
     return run
+
+
+@correct()
+class ByParameterSaved(ByParameter):
+    def state(self):
+        return {**super().state(), "slow": list(self.slow.values())}
+
+    def restore(self, state):
+        super().restore(state)
+        for slow, saved in zip(self.slow.values(), state["slow"], strict=True):
+            slow.copy_(saved)
+
+
+@correct()
+class RollbackSaved(Rollback):
+    def state(self):
+        return {**super().state(), "first": self.first}
+
+    def restore(self, state):
+        super().restore(state)
+        self.first = state["first"]

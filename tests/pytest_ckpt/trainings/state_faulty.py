@@ -11,6 +11,7 @@ import random
 import sqlite3
 from collections import deque
 from types import SimpleNamespace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -175,6 +176,81 @@ class OwnNumpyGenerator(Loop):
     def batch(self, number):
         rows = self.rng.integers(0, 24, size=4)
         return X[rows], Y[rows]
+
+
+@faulty("rng-state", key="rng", says="save rng.get_state(), and call rng.set_state(...)")
+class OwnRandomState(Loop):
+    def setup(self):
+        self.rng = np.random.RandomState(5)
+        self.draw = self.rng.choice
+
+    def batch(self, number):
+        rows = self.draw(24, 4)
+        return X[rows], Y[rows]
+
+
+@faulty("unsaved-state", key="slow[")
+class ByParameter(Loop):
+    """Keeps a slow copy of each parameter for it, in a mapping that refers to it weakly."""
+
+    def setup(self):
+        self.slow = WeakKeyDictionary({one: one.detach().clone() for one in self.model.parameters()})
+
+    def after(self, number, loss):
+        for one, slow in self.slow.items():
+            one.data.lerp_(slow.lerp_(one.detach(), 0.5), 0.1)
+
+
+@faulty("unsaved-state", key="gains[")
+class ByLayer(Loop):
+    """Keeps a number for its model, from the first step on."""
+
+    def setup(self):
+        self.gains = {}
+
+    def after(self, number, loss):
+        self.gains[self.model] = self.gains.get(self.model, 1.0) + float(loss.detach())
+
+    def batch(self, number):
+        x, y = super().batch(number)
+        return x / self.gains.get(self.model, 1.0), y
+
+
+class Rollback(Loop):
+    """Keeps its weights after the first step that it makes, and goes back to them later on."""
+
+    first = None
+
+    def after(self, number, loss):
+        if self.first is None:
+            self.first = {"weights": {key: value.clone() for key, value in self.model.state_dict().items()}}
+        if number == 4:
+            self.model.load_state_dict(self.first["weights"])
+
+
+@faulty("unsaved-state", key="first['weights']")
+class RollbackToNothing(Rollback):
+    def setup(self):
+        self.first = None
+
+
+@faulty("unsaved-state", key="first['weights']")
+class RollbackToNoAttribute(Rollback):
+    pass
+
+
+@faulty("unsaved-state", key="heads[0]")
+class HeadsMadeLater(Loop):
+    """Makes a random layer in its first step, which moves the targets from then on."""
+
+    def setup(self):
+        self.heads = []
+
+    def batch(self, number):
+        x, y = super().batch(number)
+        if not self.heads:
+            self.heads.append(nn.Linear(4, 1).requires_grad_(False))
+        return x, y + self.heads[0](x)
 
 
 @faulty("unsaved-state", key="history", says="it came back in another shape")
