@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: How torch is imported under another name. A pattern that begins with a word is looked for ten times faster.
 _RENAMED = re.compile(rb"import +(?:torch\.)?(torch|nn|serialization) +as +(\w+)")
-_BOUND = re.compile(rb"(\w+) *= torch(?:\n|\\n)")
+_BOUND = re.compile(rb"(\w+) *= torch[ \t]*(?:#|\n|\\n)")
 #: How a notebook's JSON begins, and a cell in one line of it, where line ends and quotes are escaped.
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _ESCAPED = re.compile(rb"\"source\": ?\[? ?\"[^\"]")
@@ -58,7 +58,7 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
 def _spelled_out(data: bytes, newline: bytes) -> bytes:
     """Write `torch.`, `nn.` and `serialization.` where a source has other names for these."""
     renamed = set(_RENAMED.findall(data))
-    if b"= torch" + newline in data:
+    if any(b"= torch" + end in data for end in (newline, b" ", b"\t")):
         renamed.update((b"torch", name) for name in _BOUND.findall(data))
     for package, name in renamed:
         if name != package:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lint_rules.engine import Context
     from lint_rules.outline import Outline
 
+#: The end of a statement, a comment behind it or not.
+_END = r"\s*(?:#.*)?$"
 _CHAINED = RETURNS_SELF | {"eval", "train"}
 #: Methods that modules and optimizers have, and tuples of keys have not.
 _METHODS = (
@@ -119,13 +121,13 @@ def _is_all(call: cst.Call, line: cst.SimpleStatementLine, context: Context) -> 
         return True
     target = _target(line)
     name = re.escape((dotted(target) if target is not None else None) or "")
-    return bool(name) and re.search(rf"^\s*return {name}\s*$", context.text(None), re.MULTILINE) is not None
+    return bool(name) and re.search(rf"^\s*return {name}{_END}", context.text(None), re.MULTILINE) is not None
 
 
 def _read(name: str, context: Context) -> bool:
     """Tell whether keys are read from what a name is bound to."""
     name = re.escape(name)
-    keys = rf"(?<![\w.]){name}\s*\.\s*(missing|unexpected)_keys\b|,[^=\n]*=\s*{name}\s*$"
+    keys = rf"(?<![\w.]){name}\s*\.\s*(missing|unexpected)_keys\b|,[^=\n]*=\s*{name}{_END}"
     return re.search(keys, context.text(None), re.MULTILINE) is not None
 
 
@@ -388,7 +390,7 @@ class LoadStateDictResultAsModel(Rule):
 
             def one(state):
                 net = Net().load_state_dict(state)
-                return net
+                return net  # for good
 
 
             def two(state):
@@ -530,5 +532,13 @@ class LoadStateDictResultAsModel(Rule):
                 net.eval()
             """,
             why="the name is bound to the model again",
+        ),
+        Example(
+            """
+            def restore(run, state):
+                run.model = run.net.model.load_state_dict(state)
+                missing, unexpected = run.model  # none, it is hoped
+            """,
+            why="the keys are taken apart",
         ),
     )

@@ -820,7 +820,7 @@ class SaveWholeModule(Rule):
             """
             import torch
 
-            lib = torch
+            lib = torch  # or a stand-in
             net = lib.nn.Linear(2, 2)
             lib.save(net, "net.pt")
             """,
@@ -829,7 +829,7 @@ class SaveWholeModule(Rule):
             fixed="""
             import torch
 
-            lib = torch
+            lib = torch  # or a stand-in
             net = lib.nn.Linear(2, 2)
             lib.save(net.state_dict(), "net.pt")
             """,

@@ -40,11 +40,11 @@ _LISTED = re.compile(rb"= *[\[(]([\w.,\s]*\w),?\s*[\])]")
 #: What stands behind a name that is given a plain container, one that is given a layer, ...
 _CONTAINER = re.compile(rb"(?:\s*:[^=\n]*)?\s*=\s*(?:\[|\{|\(|list\(|dict\(|(?:collections\.)?OrderedDict\()")
 _MADE = re.compile(rb"[ \t]*=[ \t]*" + _LAYER + rb"\(")
-#: ... a class with a base, one that is handed to a container which registers, and the rest of a line.
+#: ... a class with a base, and one that is handed to a container which registers.
 _SUBCLASS = re.compile(rb"\((?!object)")
 _CLOSED = re.compile(rb"\s*\)")
-_END = re.compile(rb"\n")
-_KEPT = re.compile(rb"self\.\w+ = $")
+#: A name that becomes an attribute.
+_KEPT = re.compile(rb"self\.\w+ = (\w+)[ \t]*[#\n]")
 _REGISTRY = re.compile(rb"(?:List|Dict|Sequential)\(\s*\*?$")
 _LONGEST_REGISTRY = 80  # bytes
 _IMPORTED = re.compile(rb"from torch(?:\.nn|_geometric\.nn|vision\.ops)(?:\.\w+)* import (\([^)]*|[^\n]*)")
@@ -60,12 +60,14 @@ def _may_hide_modules(data: bytes) -> bool:
     """Tell whether modules may be put into a plain container that becomes an attribute; cheap, and often wrong."""
     if may_be_notebook(data):  # a notebook's JSON breaks lines in its own way
         return True
+    candidates = set(_candidates(data))
+    kept = frozenset(_KEPT.findall(data) if candidates else ())
     return any(
-        (target.startswith(b"self.") or _is_kept(target, data))
+        (target in kept or target.startswith(b"self."))
         and (written or _is_plain_there(target, data))
         and _may_be_module(name, data)
         and not _is_registered(target, data)
-        for target, name, written in set(_candidates(data))
+        for target, name, written in candidates
     )
 
 
@@ -117,18 +119,6 @@ def _word_before(data: bytes, end: int) -> bytes:
 def _is_plain_there(target: bytes, data: bytes) -> bool:
     """Tell whether a plain container is made somewhere."""
     return is_followed(data, target, _CONTAINER)
-
-
-def _is_kept(name: bytes, data: bytes) -> bool:
-    """Tell whether a local container becomes an attribute."""
-    return (
-        name.isalnum()
-        and b" = %s\n" % name in data
-        and any(
-            _KEPT.search(data, data.rfind(b"\n", 0, start) + 1, start) and _END.match(data, start + len(name))
-            for start in places(data, name)
-        )
-    )
 
 
 def _hidden(outline: Outline) -> set[str]:
@@ -567,11 +557,11 @@ class UnregisteredSubmodules(Rule):
             class Net(nn.Module):
                 def __init__(self, widths):
                     super().__init__()
-                    layers = []
+                    all_layers = []
                     for width in widths:
-                        layers.append(nn.Linear(width, width))
-                        layers.append(nn.ReLU())
-                    self.layers = layers
+                        all_layers.append(nn.Linear(width, width))
+                        all_layers.append(nn.ReLU())
+                    self.layers = all_layers  # in order
             """,
             why="a local list becomes the attribute",
             lines=(11,),
@@ -582,11 +572,11 @@ class UnregisteredSubmodules(Rule):
             class Net(nn.Module):
                 def __init__(self, widths):
                     super().__init__()
-                    layers = []
+                    all_layers = []
                     for width in widths:
-                        layers.append(nn.Linear(width, width))
-                        layers.append(nn.ReLU())
-                    self.layers = nn.ModuleList(layers)
+                        all_layers.append(nn.Linear(width, width))
+                        all_layers.append(nn.ReLU())
+                    self.layers = nn.ModuleList(all_layers)  # in order
             """,
         ),
         Example(
