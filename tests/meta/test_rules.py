@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,14 @@ def settings_of(example: Example) -> Settings:
 
 def lint(rule: Rule, example: Example, source: str | None = None) -> list[Finding]:
     return engine.lint_text(example.source if source is None else source, "example.py", (rule,), settings_of(example))
+
+
+def remarked(source: str) -> str:
+    """Put a comment behind every line that can have one, as people do, and leave the program what it is."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    open_lines = {token.start[0] for token in tokens if token.type in {tokenize.NEWLINE, tokenize.NL}}
+    lines = source.split("\n")
+    return "\n".join(f"{line}  # so" if at in open_lines and line else line for at, line in enumerate(lines, 1))
 
 
 def examples(kind: str) -> list[Any]:
@@ -110,6 +120,11 @@ class TestInvalid:
         notebook = json.dumps({"cells": [{"cell_type": "code", "source": source}]}, indent=indent)
         assert prefilter.wanted(notebook.encode(), (rule,)) == (rule,)
 
+    def test_is_found_with_comments_behind_its_lines(self, rule: Rule, example: Example) -> None:
+        text = remarked(example.source)
+        assert prefilter.wanted(text.encode(), (rule,)) == (rule,)
+        assert tuple(finding.line for finding in lint(rule, example, text)) == example.lines
+
     def test_shows_in_the_outline(self, rule: Rule, example: Example) -> None:
         assert rule.may_find(Outline(engine.parse(example.source)))
 
@@ -138,3 +153,4 @@ class TestInvalid:
 @pytest.mark.parametrize(("rule", "example"), examples("valid"))
 def test_valid_is_silent(rule: Rule, example: Example) -> None:
     assert lint(rule, example) == []
+    assert lint(rule, example, remarked(example.source)) == []
