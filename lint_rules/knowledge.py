@@ -234,6 +234,8 @@ NO_MODULE = re.compile(
     r"|pipeline|pipe$|config|cfg|estimator|predictor|wrapper|helper|util|engine|engines|backend|storage|io$",
     re.IGNORECASE,
 )
+#: What stands for an object in a test, and takes whatever it is given.
+MOCK = re.compile(r"(^|\.)(Magic|Async|NonCallable|NonCallableMagic)?Mock$|(^|\.)create_autospec$")
 #: Classes of libraries that are modules.
 MODULE = re.compile(
     r"torch\.nn\.(modules\.(\w+\.)?)?(?!Parameter$|Parameter\.|UninitializedParameter|Buffer$|UninitializedBuffer)[A-Z]\w*$"

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lint_rules.knowledge import LOAD, NO_MODULE
+from lint_rules.knowledge import LOAD, MOCK, NO_MODULE
 from lint_rules.rule import Edit
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ def takes_state(call: Call, context: Context) -> bool:
         return False
     for thing in call.receivers:
         if thing.kind in {Kind.INSTANCE, Kind.COLLECTION, Kind.REFERENCE, Kind.TEXT, Kind.FUNCTION, Kind.CLASS}:
+            return False
+        if any(MOCK.search(each.made_by) for each in (thing, *thing.deps)):
             return False
         if NO_MODULE.search(_maker(thing.made_by)) or context.flow.defines(thing, STATE_METHOD):
             return False

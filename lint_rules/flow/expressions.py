@@ -264,6 +264,8 @@ class Expressions(Calls):
                 found |= {base}
             elif (held := self._state.attribute(base, ITEM)) is not None and not (index and self._has_more(base)):
                 found |= held
+                if not index and base.kind is not Kind.COLLECTION and all_are(held, Kind.TEXT):
+                    found |= frozenset({self._part(base, ITEM)})  # what it held before may be something else
             else:
                 found |= frozenset({self._part(base, index or ITEM)})
         written = index and all(self._state.attribute(base, index) is not None for base in bases)

@@ -658,6 +658,24 @@ class LoadStateDictPath(Rule):
     valid = (
         Example(
             """
+            from unittest.mock import MagicMock
+
+            import keys
+            from callbacks import Injected, Run
+
+            inner = MagicMock()
+            Injected(None, inner).load_state_dict("state")
+            inner.load_state_dict.assert_called_once_with("state")
+
+            run = Run(3)
+            state = read(run)
+            state[keys.VERSION] = "0.1"
+            run.load_state_dict(state[keys.NET])
+            """,
+            why="what a test watches, and another entry of a dict from elsewhere that was given a text",
+        ),
+        Example(
+            """
             from networks import Agent
 
 
