@@ -73,7 +73,7 @@ class Calls(Functions):
             self._use(function, site.node)
             self._use_all(self._runs_part(function, site.receivers), site.node)
         if knowledge.TRAINERS.search(last if imported else name):
-            self._train(self._deps(given | ({function.owner} if function.owner else set())))
+            self._train(self._deps(given | {function} | ({function.owner} if function.owner else set())))
             if knowledge.TRAINERS.search(last) and not last[:1].isupper():  # a trainer is made, and trains later
                 objects = frozenset(thing for thing in given if thing.kind is not Kind.STATE)
                 self._stepped(self._deps(objects | ({function.owner} if function.owner else set())))

@@ -1022,6 +1022,21 @@ class MissingEval(Rule):
             """
             import torch
 
+            from networks import Net
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            train_step = net.stepper(torch.optim.Adam(net.learnable_parameters()))
+            for number in range(9):
+                train_step(number)
+                print(net.sample(3))
+            """,
+            why="trained by a function that was made of it and its optimizer",
+        ),
+        Example(
+            """
+            import torch
+
             from networks import Prior
 
 
