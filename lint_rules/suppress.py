@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 import tokenize
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -119,9 +119,9 @@ def add(text: str, findings: Iterable[Finding]) -> Plan:
     open_lines = [token.start[0] for token in _tokens(text) if token.type in {tokenize.NEWLINE, tokenize.NL}]
     chosen: dict[int, list[Finding]] = {}
     for finding in findings:
-        line = next((each for each in open_lines if each >= finding.line), None)
-        if line is not None:
-            chosen.setdefault(line, []).append(finding)
+        at = bisect_left(open_lines, finding.line)
+        if at < len(open_lines):
+            chosen.setdefault(open_lines[at], []).append(finding)
     lines = split_lines(text)
     present = {each.line: each for each in read(text) if not each.is_whole}
     edits = []
