@@ -78,7 +78,7 @@ class World:
         slots: Slots by path, in the order in which they were found.
         nodes: The objects that hold slots or are referred to, by path.
         names: The path of each node by its id.
-        places: Where the containers among the nodes are: parent, name and `via`, as of a slot.
+        places: Where the dicts among the nodes are: parent, name and `via`, as of a slot.
     """
 
     slots: dict[str, Slot] = field(default_factory=dict)
@@ -136,15 +136,14 @@ def put(world: World, slot: Slot, value: Any) -> None:
 
 
 def make_room(world: World, other: World, path: str) -> None:
-    """Put an empty container where another world has one, and this one has None or nothing yet.
+    """Put an empty dict where another world has one, and this one has None or nothing yet.
 
     Args:
         world: Where to put it.
         other: The other world.
-        path: The container's.
+        path: The dict's.
     """
-    present = world.slots.get(path)
-    if path in world.nodes or path not in other.places or (present is not None and present.value is not None):
+    if path in world.nodes or path not in other.places:
         return
     parent, name, via = other.places[path]
     make_room(world, other, parent)
@@ -226,11 +225,8 @@ def _set_item(parent: Any, name: Any, value: Any) -> None:
             parent.pop(name, None)
         else:
             parent[name] = value
-    elif isinstance(parent, MutableSequence) and value is not ABSENT:
-        if name < len(parent):
-            parent[name] = value
-        elif name == len(parent):
-            parent.append(value)
+    elif isinstance(parent, MutableSequence) and value is not ABSENT and name < len(parent):
+        parent[name] = value
 
 
 # ------------------------------------------------------------------------------------------------- global generators

@@ -105,7 +105,7 @@ class _Walker:
         elif id(value) in self.world.names:
             self.add(path, "reference", inherited, Reference(self.world.names[id(value)]), place)
         elif not isinstance(value, (type, ModuleType)) and depth <= _DEEP and not _foreign(value):
-            if isinstance(value, (dict, list)):
+            if isinstance(value, dict):
                 self.world.places[path] = place
             if not isinstance(value, _SEQUENCES):
                 self.node(path, value)

@@ -228,7 +228,7 @@ class Rollback(Loop):
             self.model.load_state_dict(self.first["weights"])
 
 
-@faulty("unsaved-state", key="first['weights']")
+@faulty("unsaved-state", key="first['weights']", says="likewise first['weights']")
 class RollbackToNothing(Rollback):
     def setup(self):
         self.first = None
@@ -237,20 +237,6 @@ class RollbackToNothing(Rollback):
 @faulty("unsaved-state", key="first['weights']")
 class RollbackToNoAttribute(Rollback):
     pass
-
-
-@faulty("unsaved-state", key="heads[0]")
-class HeadsMadeLater(Loop):
-    """Makes a random layer in its first step, which moves the targets from then on."""
-
-    def setup(self):
-        self.heads = []
-
-    def batch(self, number):
-        x, y = super().batch(number)
-        if not self.heads:
-            self.heads.append(nn.Linear(4, 1).requires_grad_(False))
-        return x, y + self.heads[0](x)
 
 
 @faulty("unsaved-state", key="history", says="it came back in another shape")
