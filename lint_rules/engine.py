@@ -129,7 +129,7 @@ class Context:
         """Say how a module, or a member such as `torch.nn`, is spelled in a scope, and what must be imported for it."""
         import libcst as cst
 
-        known = scope.owner(name) is not None or scope.module.stars
+        known = scope.owner(name) is not None or (scope.module.stars and name.isidentifier())
         first = (name,) if known else ()
         for bound in (*first, *(each for each in scope.module.bindings if each != name)):
             owner = scope.owner(bound)

@@ -197,6 +197,37 @@ class StateDictAlias(Rule):
         Example(
             """
             import torch
+            from networks import *
+
+            net = Net()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x in batches:
+                net(x).mean().backward()
+                optimizer.step()
+                if better(net):
+                    best = net.state_dict()
+            net.load_state_dict(best)
+            """,
+            why="everything of a module is imported",
+            lines=(10,),
+            fixed="""
+            import copy
+            import torch
+            from networks import *
+
+            net = Net()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x in batches:
+                net(x).mean().backward()
+                optimizer.step()
+                if better(net):
+                    best = copy.deepcopy(net.state_dict())
+            net.load_state_dict(best)
+            """,
+        ),
+        Example(
+            """
+            import torch
 
             from networks import Net, batches, better
 
