@@ -211,9 +211,9 @@ class StateDictAlias(Rule):
             why="everything of a module is imported",
             lines=(10,),
             fixed="""
-            import copy
             import torch
             from networks import *
+            import copy
 
             net = Net()
             optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
