@@ -81,8 +81,8 @@ class LintItem(pytest.Item):
         return str(excinfo.value) if excinfo.errisinstance(LintError) else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """Say where the test is, for reports."""
-        return self.path, None, self.name
+        """Say where the test is, and what stands above its failure: every file's test has the same name."""
+        return self.path, None, f"{self.name} {self.nodeid.partition('::')[0]}"
 
 
 def _lines(result: Result) -> list[str]:

@@ -30,6 +30,7 @@ def test_each_file_is_a_test(project):
             "test_a.py::test_a PASSED*",
         ]
     )
+    result.stdout.fnmatch_lines_random(["*___ ckpt-lint load.py ___*", "*___ ckpt-lint page.md ___*"])
     result.stdout.fnmatch_lines(["load.py:5:1: CKP101 [[]*[]] load-state-dict-path:*", "*model.load_state_dict(*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*linting.py*")
