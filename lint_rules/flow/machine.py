@@ -177,15 +177,22 @@ class Machine(ABC):
         self._clock += 1
         for thing in things:
             self._modules.add(thing)
-            if thing.made_by == _PARTS_OF and thing.owner is not None:  # some of its parts, perhaps all
-                self._set_mode(frozenset({thing.owner}), Training.UNKNOWN)
-                self.evaluated.add(thing.owner)
+            whole = thing.owner
+            chosen = training is Training.EVAL and self._is_loaded_elsewhere(whole)
+            if whole is not None and (chosen or thing.made_by == _PARTS_OF):  # some of its parts, perhaps all that run
+                self._set_mode(frozenset({whole}), Training.UNKNOWN)
+                self.evaluated.add(whole)
             for each in {thing, *self._reach(frozenset({thing})), *self._below(thing)}:
                 if training is Training.EVAL:
                     self.evaluated.add(each)
                 self._state.modes[each] = frozenset(
                     Mode(training, mode.load, mode.order, mode.run, mode.facts) for mode in self._modes(each)
                 )
+
+    def _is_loaded_elsewhere(self, thing: Thing | None) -> bool:
+        """Tell whether a module whose class the file does not have was loaded: which of its parts run is not known."""
+        modes = self._state.modes.get(thing, ()) if thing is not None and thing.kind is Kind.UNKNOWN else ()
+        return any(mode.load is not None for mode in modes)
 
     def _train(self, things: Iterable[Thing], *, anything: bool = False, learns: bool = True) -> None:
         """Note that modules are trained; where it is not known which, that something in this run is.

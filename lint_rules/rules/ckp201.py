@@ -31,7 +31,9 @@ _RUN = re.compile(rb"(?:\.\w+\(\))?(?:\.(?:forward|generate|sample|inference))?\
 _RETURNED = re.compile(rb"return\s+torch\.load\s*\(")
 _BEFORE = 200  # bytes in front of a call in which what it is assigned to stands, for a notebook may be one line
 #: What may be loaded whole and called, and has no mode.
-_OTHERS = re.compile(r"(?i)class|klass|\bcls\b|type|constructor|factory|builder|vocab|tokeni|dictionar|transform\b")
+_OTHERS = re.compile(
+    r"(?i)class|klass|\bcls\b|_def\b|definition|type|constructor|factory|builder|vocab|tokeni|dictionar|transform\b"
+)
 
 
 def _may_run_what_it_loads(data: bytes) -> bool:
@@ -1016,8 +1018,51 @@ class MissingEval(Rule):
             why="trained, saved whole and read back by the program itself",
             lines=(12,),
         ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.body = nn.Linear(2, 2)
+                    self.drop = nn.Dropout()
+
+                def forward(self, x):
+                    return self.drop(self.body(x))
+
+
+            net = Net()
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            net.body.eval()
+            print(net(torch.ones(1, 2)))
+            """,
+            why="another part of it is left as it was",
+            lines=(16,),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+            from networks import Averaged
+
+            saved = torch.load("net.pt", weights_only=False)
+            net = saved["net_def"](20)
+            net.load_state_dict(saved["state"])
+            net.eval()
+            print(net(1))
+
+            averaged = Averaged()
+            averaged.load_state_dict(torch.load("averaged.pt", weights_only=True), strict=False)
+            averaged.ema.eval()
+            print(averaged.sample(2))
+            """,
+            why="a class that was saved with its name, and the part of a module of elsewhere that is run",
+        ),
         Example(
             """
             import torch
