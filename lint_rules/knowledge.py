@@ -272,7 +272,15 @@ EXPECTS_ERROR = re.compile(r"(^|\.)(raises|assertRaises\w*|assert_raises\w*|warn
 #: Classes of serving frameworks, which hold a model and are none.
 SERVERS = re.compile(r"(Handler|Predictor)$")
 PLAIN_BASES = frozenset(
-    {"builtins.object", "abc.ABC", "typing.Generic", "typing.Protocol", "builtins.Exception", "enum.Enum"}
+    {
+        *("builtins.object", "abc.ABC", "typing.Generic", "typing.Protocol", "builtins.Exception", "enum.Enum"),
+        *(
+            "threading.Thread",
+            "multiprocessing.Process",
+            "torch.utils.data.Dataset",
+            "torch.utils.data.IterableDataset",
+        ),
+    }
 )
 #: What makes a container that registers nothing of what it holds, and the methods that put something into one.
 PLAIN_CONTAINERS = frozenset({"list", "dict", "tuple", "OrderedDict"})

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 #: How torch is imported under another name. A pattern that begins with a word is looked for ten times faster.
 _RENAMED = re.compile(rb"import +(?:torch\.)?(torch|nn|serialization) +as +(\w+)")
+_IMPORTED = re.compile(rb"from +torch +import +(\([^)]*|[^\n]*)")
+#: Functions of torch that give no tensor, or that rules ask for by these names alone.
+_NO_MAKERS = frozenset(
+    {b"nn", b"optim", b"as", b"load", b"save", b"device", b"no_grad", b"cuda", b"jit", b"distributed"}
+)
+_WORD = re.compile(rb"[a-z]\w*")
 _BOUND = re.compile(rb"(\w+) *= torch[ \t]*(?:#|\n|\\n)")
 #: How a notebook's JSON begins, and a cell in one line of it, where line ends and quotes are escaped.
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
@@ -56,13 +62,15 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
 
 
 def _spelled_out(data: bytes, newline: bytes) -> bytes:
-    """Write `torch.`, `nn.` and `serialization.` where a source has other names for these."""
+    """Write `torch.`, `nn.` and `serialization.` where a source has other names for these, or none in front."""
     renamed = set(_RENAMED.findall(data))
     if any(b"= torch" + end in data for end in (newline, b" ", b"\t")):
         renamed.update((b"torch", name) for name in _BOUND.findall(data))
     for package, name in renamed:
         if name != package:
             data = re.sub(rb"\b" + name + rb"\.", package + b".", data)
+    for name in set(_WORD.findall(b" ".join(_IMPORTED.findall(data)))) - _NO_MAKERS:
+        data = data.replace(b" %s(" % name, b" torch.%s(" % name)
     return data
 
 

@@ -47,7 +47,7 @@ class TensorAttributes:
         self._registered: set[str] = set()
         self._functions: defaultdict[str, list[cst.FunctionDef]] = defaultdict(list)
         self._fields: dict[tuple[str, str], tuple[cst.BaseExpression, Scope]] = {}
-        self._helpers: dict[cst.FunctionDef, bool] = {}
+        self._helpers: dict[tuple[cst.FunctionDef, tuple[int, int] | None], bool] = {}
         for function in walk(tree):
             if isinstance(function, cst.FunctionDef):
                 self._functions[function.name.value].append(function)
@@ -88,10 +88,11 @@ class TensorAttributes:
         known = self._fields.get((owner, field))
         return known is not None and is_type(*known, self._names)
 
-    def is_tensor_of_helper(self, call: cst.Call, scope: Scope) -> bool:
+    def is_tensor_of_helper(self, call: cst.Call, scope: Scope, place: tuple[int, int] | None = None) -> bool:
         """Tell whether a call of a function of the file, or of a method of the same class, gives nothing but tensors.
 
-        It has to be the only one of its name, and no decorator of the program may change what it gives.
+        With a place, such as the first of two, it is asked of what a tuple has there. The function has to be the only
+        one of its name, and no decorator of the program may change what it gives.
         """
         name = name_of(call.func)
         found = self._functions.get(name.removeprefix("self."), [])
@@ -104,10 +105,11 @@ class TensorAttributes:
             return False
         if home.bindings.get(function.name.value) != [None] or not self._is_as_written(function, home):
             return False
-        if function not in self._helpers:
-            self._helpers[function] = False  # what calls itself proves nothing
-            self._helpers[function] = self._returns_tensor(function)
-        return self._helpers[function]
+        asked = function, place
+        if asked not in self._helpers:
+            self._helpers[asked] = False  # what calls itself proves nothing
+            self._helpers[asked] = self._returns_tensor(function, place)
+        return self._helpers[asked]
 
     def _is_as_written(self, function: cst.FunctionDef, home: Scope) -> bool:
         """Tell whether a function gives what its body returns: torch's decorators leave that alone, others may not."""
@@ -115,11 +117,14 @@ class TensorAttributes:
         called = (each.func if isinstance(each, cst.Call) else each for each in written)
         return all(_HARMLESS.match(self._names.resolve(each, home) or "") for each in called)
 
-    def _returns_tensor(self, function: cst.FunctionDef) -> bool:
+    def _returns_tensor(self, function: cst.FunctionDef, place: tuple[int, int] | None) -> bool:
         if function.returns is not None:
-            return is_type(function.returns.annotation, self._names.module, self._names)
+            annotation = function.returns.annotation
+            if place is not None:
+                return _are_of_type(annotation, self._names.module, self._names, place[0])
+            return is_type(annotation, self._names.module, self._names)
         names = TensorNames(function, self._names, self)
-        values = list(returned(function))
+        values = [value if place is None else _element(value, *place) for value in returned(function)]
         return bool(values) and all(value is not None and names.gives_tensor(value) for value in values)
 
     def _are_tensors(self, name: str, values: list[tuple[cst.BaseExpression, Scope]]) -> bool:
@@ -265,11 +270,12 @@ class TensorNames:
                         beside = _beside(target.target, node.value, name)
                         of_batch = self._is_of_batch(node.value) or self._is_next_batch(node.value)
                         taken = self._is_taken(target.target, node.value, name)
+                        taken = taken or self._is_helped(target.target, node.value, name)
                         yield order, beside or taken or (of_batch and _are_batched(target.target, self._names)) or None
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _binds(node.target, name):
-                yield order, self._is_unpacked(node) or _is_weight(node, name) or None
+                yield order, self._is_unpacked(node) or _is_weight(node, name) or self._is_listed(node) or None
             elif isinstance(node, cst.AsName) and _binds(node.name, name):
                 yield order, False
 
@@ -306,18 +312,21 @@ class TensorNames:
         annotation = self._annotation(value)
         if annotation is None or not isinstance(target, (cst.Tuple, cst.List)):
             return False
-        places = [number for number, each in enumerate(target.elements) if _binds(each.value, name)]
-        for each in self._names.admitted(annotation, self.scope):
-            if not isinstance(each, cst.Subscript) or not _COLLECTIONS.match(
-                self._names.resolve(each.value, self.scope) or ""
-            ):
-                return False
-            inside = [part.slice.value for part in each.slice if isinstance(part.slice, cst.Index)]
-            same = len(inside) == 1 or any(isinstance(part, cst.Ellipsis) for part in inside)
-            taken = inside[:1] if same else inside[places[0] : places[0] + 1]
-            if not taken or not self._is_type(taken[0]):
-                return False
-        return True
+        return _are_of_type(annotation, self.scope, self._names, _place(target, name))
+
+    def _is_listed(self, loop: cst.For) -> bool:
+        """Tell whether a loop goes over a parameter whose annotation says that it is a list of tensors."""
+        annotation = self._annotation(_batch(loop)[0])
+        return annotation is not None and _are_of_type(annotation, self.scope, self._names)
+
+    def _is_helped(self, target: cst.CSTNode, value: cst.BaseExpression, name: str) -> bool:
+        """Tell whether a name is given an element of what a helper gives, and that is a tensor."""
+        if not isinstance(value, cst.Call) or not isinstance(target, (cst.Tuple, cst.List)):
+            return False
+        if any(not isinstance(each.value, cst.Name) for each in target.elements):
+            return False
+        place = _place(target, name), len(target.elements)
+        return self._attributes.is_tensor_of_helper(value, self.scope, place)
 
     # What a loader gives
 
@@ -387,6 +396,32 @@ def is_type(annotation: cst.BaseExpression, scope: Scope, names: Names) -> bool:
     """Tell whether an annotation admits nothing but tensors (and None)."""
     types = names.admitted(annotation, scope)
     return bool(types) and all(_TYPES.match(names.resolve(each, scope) or "") for each in types)
+
+
+def _are_of_type(annotation: cst.BaseExpression, scope: Scope, names: Names, place: int | None = None) -> bool:
+    """Tell whether an annotation admits nothing but collections of tensors, or with tensors at one place."""
+    types = names.admitted(annotation, scope)
+    for each in types:
+        if not isinstance(each, cst.Subscript) or not _COLLECTIONS.match(names.resolve(each.value, scope) or ""):
+            return False
+        inside = [part.slice.value for part in each.slice if isinstance(part.slice, cst.Index)]
+        same = len(inside) == 1 or any(isinstance(part, cst.Ellipsis) for part in inside)
+        taken = inside[:1] if same else inside if place is None else inside[place : place + 1]
+        if not taken or not all(is_type(kind, scope, names) for kind in taken):
+            return False
+    return bool(types)
+
+
+def _place(target: cst.Tuple | cst.List, name: str) -> int:
+    """Give the place of a name among several that are bound at once."""
+    return next(number for number, each in enumerate(target.elements) if _binds(each.value, name))
+
+
+def _element(value: cst.BaseExpression | None, place: int, length: int) -> cst.BaseExpression | None:
+    """Give what stands at a place of a tuple of some length; None for anything else."""
+    if not isinstance(value, cst.Tuple) or len(value.elements) != length:
+        return None
+    return value.elements[place].value
 
 
 def _beside(target: cst.CSTNode, value: cst.BaseExpression, name: str) -> cst.BaseExpression | None:

@@ -463,6 +463,7 @@ class Calls(Functions):
         known = _PREPARES.search(spelled) or any(_PREPARES.search(each.made_by) for each in receivers)
         if not known or not arguments or any(arg.star or arg.keyword for arg in node.args):
             return None
+        self._set_mode(frozenset().union(*arguments), Training.UNKNOWN)
         if len(arguments) == 1:
             return arguments[0]
         (made,) = self._make(node, frame, Kind.COLLECTION)

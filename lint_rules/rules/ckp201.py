@@ -1042,6 +1042,29 @@ class MissingEval(Rule):
             why="another part of it is left as it was",
             lines=(16,),
         ),
+        Example(
+            """
+            import threading
+
+            import torch
+            from torch import nn
+
+
+            class Worker(threading.Thread):
+                def __init__(self, queue):
+                    super().__init__(daemon=True)
+                    self.queue = queue
+                    self.net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+                    self.net.load_state_dict(torch.load("net.pt", weights_only=True))
+
+                def run(self):
+                    while True:
+                        with torch.no_grad():
+                            print(self.net(self.queue.get()))
+            """,
+            why="a thread, whose class is no module",
+            lines=(12,),
+        ),
     )
     valid = (
         Example(
@@ -2145,5 +2168,51 @@ class MissingEval(Rule):
             print(torch.load(OTHER, weights_only=False)(torch.ones(1, 2)))
             """,
             why="saved whole in evaluation mode, or by the program that never trained it",
+        ),
+        Example(
+            """
+            import threading
+
+            import torch
+            from torch import nn
+
+            from engine import Runner
+
+
+            class Worker(threading.Thread):
+                def __init__(self, queue):
+                    super().__init__(daemon=True)
+                    self.queue = queue
+                    self.net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+                    self.net.load_state_dict(torch.load("net.pt", weights_only=True))
+
+                def run(self):
+                    self.net.eval()
+                    print(self.net(self.queue.get()))
+
+
+            class Other(Runner):
+                def __init__(self):
+                    super().__init__()
+                    self.net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+                    self.net.load_state_dict(torch.load("net.pt", weights_only=True))
+
+                def run(self, x):
+                    print(self.net(x))
+            """,
+            why="a thread that puts its module in evaluation mode, and a class that may be a module",
+        ),
+        Example(
+            """
+            import torch
+            from lightning.fabric import Fabric
+            from torch import nn
+
+            fabric = Fabric(devices=1)
+            net = fabric.setup(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
+            net.load_state_dict(torch.load("net.pt", weights_only=True))
+            print(net(torch.zeros(1, 2)))
+            """,
+            why="prepared by Fabric",
         ),
     )

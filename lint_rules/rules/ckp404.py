@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lint_rules.checkpoints import Block, Checkpoint
     from lint_rules.engine import Context
 
-_OPTIMIZER = re.compile(r"optim|(^|[._])opt(_|$|s$|\d|im)|adam|sgd|solver|(^|_)trainer", re.IGNORECASE)
+_OPTIMIZER = re.compile(r"optim|(^|[._])opt(_|$|s$|\d|im|(?-i:[A-Z]))|adam|sgd|solver|(^|_)trainer", re.IGNORECASE)
 _NO_MODEL = re.compile(
     r"optim|sched|scaler|(^|_)amp$|(^|_)lr(_|$)|sampler|loader|criterion|meter|metric", re.IGNORECASE
 )
@@ -394,5 +394,24 @@ class CheckpointWithoutOptimizer(Rule):
                 torch.save({"epoch": epoch, "model": algorithm.state_dict()}, "last.pt")
             """,
             why="an object that owns its optimizer",
+        ),
+        Example(
+            """
+            import torch
+            from torch import nn
+
+            netG, netD = nn.Linear(4, 4), nn.Linear(4, 1)
+            optG = torch.optim.Adam(netG.parameters())
+            optD = torch.optim.Adam(netD.parameters())
+            for step in range(100):
+                optD.zero_grad()
+                netD(netG(torch.randn(8, 4))).mean().backward()
+                optD.step()
+                optG.step()
+                torch.save(
+                    {"netG": netG.state_dict(), "netD": netD.state_dict(), "optG": optG.state_dict(), "step": 1}, "g.pt"
+                )
+            """,
+            why="optimizers of a generator and a discriminator",
         ),
     )

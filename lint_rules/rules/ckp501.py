@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from lint_rules.knowledge import COMPUTES, ONLY_TENSORS, TENSOR_KEYS
 from lint_rules.outline import last_name, nodes
-from lint_rules.prefilter import may_be_notebook, places
+from lint_rules.prefilter import is_followed, may_be_notebook, places
 from lint_rules.rule import Edit, Example, Finding, Fix, Rule
 
 if TYPE_CHECKING:
@@ -55,8 +55,12 @@ _TESTED = {
 _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\(|buffers\(|state_dict\()")
 _LOOPED_OVER = re.compile(rb"\b[^\n]* in ")
 _TAKEN_APART = re.compile(
-    rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*(?:\w+\b(?![.(\[])|next\(|[^\n]*\btorch\.)"
+    rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*"
+    rb"(?:\w+\b(?![.(\[])|next\(|[^\n]*\btorch\.|(?:self\.)?(\w+)\()"
 )
+#: ... or what a loop takes one by one, and an annotation that says that these are tensors.
+_ONE_BY_ONE = re.compile(rb" in (\w+):")
+_TENSORS = re.compile(rb": *[\"'\w.]+\[[^\n=)]*Tensor")
 _HELPED = re.compile(rb"\s*=\s*(?:self\.)?(\w+)\(")
 _CHAINED = re.compile(rb"[ \t\"]*[\w.]+\.(?:" + _SHOWS + rb")\([^()\n]*\)$")
 #: Where a cell of a script begins; a notebook's cell whose lines stand in one string.
@@ -99,9 +103,12 @@ def _is_evident(data: bytes, start: int, end: int, looped: re.Pattern[bytes]) ->
     if (helper := _HELPED.match(data, end)) is not None and b"def " + helper[1] in data:
         return True
     line = data.rfind(b"\n", 0, start) + 1
-    if data.find(b"for ", line, start) >= 0 and looped.match(data, end) is not None:
-        return True
-    return _TAKEN_APART.match(data, line) is not None
+    if data.find(b"for ", line, start) >= 0:
+        over = _ONE_BY_ONE.match(data, end)
+        if looped.match(data, end) or (over is not None and is_followed(data, over[1], _TENSORS)):
+            return True
+    apart = _TAKEN_APART.match(data, line)
+    return apart is not None and (apart[1] is None or b"def " + apart[1] in data)
 
 
 def _moved(outline: Outline) -> list[ast.expr]:
@@ -1074,6 +1081,50 @@ class DiscardedTensorTo(Rule):
             why="beside what other loops and pairs give",
             lines=(12, 54),
         ),
+        Example(
+            """
+            from __future__ import annotations
+
+            from torch import Tensor, nn, zeros
+
+
+            class Net(nn.Module):
+                def hidden(self, n):
+                    return zeros(1, n, 3), zeros(1, n, 3)
+
+                def forward(self, x):
+                    h, c = self.hidden(len(x))
+                    h.to(x.device)
+                    return x + h + c.to(x.device)
+
+
+            def pair() -> tuple[Tensor, int]:
+                return zeros(3), 3
+
+
+            def moved(device):
+                start, count = pair()
+                start.to(device)
+                y = zeros(count)
+                y.to(device)
+            """,
+            why="without torch in front, and one of two that a helper gives",
+            lines=(12, 22, 24),
+        ),
+        Example(
+            """
+            from torch import Tensor
+
+
+            def moved(tensors: list[Tensor], pair: tuple[Tensor, ...], device):
+                for each in tensors:
+                    each.to(device)
+                for other in pair:
+                    other.to(device)
+            """,
+            why="one of an annotated list",
+            lines=(6, 8),
+        ),
     )
     valid = (
         Example(
@@ -1412,5 +1463,44 @@ class DiscardedTensorTo(Rule):
             Run("cpu").train(graphs(), "cpu")
             """,
             why="methods of other classes, a helper that is changed, a loader passed from outside, and a head",
+        ),
+        Example(
+            """
+            from __future__ import annotations
+
+            import torch
+            from torch import nn, zeros
+
+            from data import batch
+
+
+            def build():
+                return nn.Linear(3, 3), zeros(3)
+
+
+            def several(x):
+                if x is None:
+                    return zeros(3), zeros(3)
+                return batch(x)
+
+
+            def three():
+                return *batch(3), zeros(3)
+
+
+            def parts(encodings: list[torch.Tensor, dict], modules: list[nn.Module], device):
+                net, x = build()
+                net.to(device)
+                y, z = several(x)
+                y.to(device)
+                a, b, c = three()
+                b.to(device)
+                for encoding in encodings:
+                    encoding.to(device)
+                for module in modules:
+                    module.to(device)
+                return net(x), z, a, c
+            """,
+            why="a module beside a tensor that a helper gives, and lists of what may be none",
         ),
     )

@@ -425,6 +425,23 @@ class TensorAttribute(Rule):
                 9,
             ),
         ),
+        Example(
+            """
+            from torch import nn, ones, zeros
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.shift = zeros(3)
+                    self.scale = 2 * ones(3)
+            """,
+            why="a function of torch without torch in front",
+            lines=(
+                7,
+                8,
+            ),
+        ),
     )
     valid = (
         Example(
@@ -581,5 +598,19 @@ class TensorAttribute(Rule):
                     self.register_buffer("均值", torch.zeros(3))
             """,
             why="a name of letters beyond ASCII, registered",
+        ),
+        Example(
+            """
+            from numpy import zeros
+            from torch import nn, ones
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.shift = zeros(3)
+                    self.scale = nn.Parameter(ones(3))
+            """,
+            why="another function of that name",
         ),
     )

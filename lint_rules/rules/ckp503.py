@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from lint_rules.outline import Outline
 
 _LAYER = rb"(?:\w+\.)*[A-Z]\w*"
+#: What may stand in front of the first layer with a state: a name, or a layer that has none.
+_LEADING = rb"(?:[a-z_]\w*|(?:\w+\.)*\w*(?:LU|Tanh|Sigmoid|Softmax|Pool\dd)\([^()\n]*\))"
 #: What a container that is written down begins with, or a list of what functions make.
 _WRITTEN = re.compile(
     rb"= *(?=[\[{(ltdOc])(?:"
-    rb"(?:(?:list|tuple|dict|(?:collections\.)?OrderedDict)\(\s*(?:\[?\(?\s*)?|[\[{]{1,2}\s*(?:\*\[\s*)?|\()"
+    rb"(?:(?:list|tuple|dict|(?:collections\.)?OrderedDict)\(\s*(?:\[?\(?\s*)?|[\[{]{1,2}\s*(?:\*\[\s*)?|\()(?:"
+    + _LEADING
+    + rb",\s*)*"
     rb"(?:f?\"[^\"\n]*\"[:,] |f?'[^'\n]*'[:,] |\w+=|[\w.]+(?:\([\w.]*\))?: )?(?:[\w.]*(?:deepcopy|_norm)\()?"
     rb"(" + _LAYER + rb")\("
     rb"|\[\s*([a-z_]\w*)\("
@@ -112,7 +116,7 @@ def _may_be_module(name: bytes, data: bytes) -> bool:
 
 def _word_before(data: bytes, end: int) -> bytes:
     """Give the name or attribute that stands before a place on its line, without an index or an annotation."""
-    line = data[data.rfind(b"\n", 0, end) + 1 : end].strip()
+    line = data[data.rfind(b"\n", 0, end) + 1 : end].strip().lstrip(b".> ")  # a prompt
     return line.partition(b":")[0].partition(b"[")[0].rstrip(b"+ ")
 
 
@@ -1004,6 +1008,34 @@ class UnregisteredSubmodules(Rule):
             why="a list of what is given and more, a call of `dict`, and a list taken apart",
             lines=(17, 18, 19),
         ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Bank(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    conv = nn.Conv1d(4, 4, 3)
+                    self.layers = []
+                    self.layers += [conv, nn.ReLU(), nn.BatchNorm1d(4)]
+            """,
+            why="behind a name and a layer without a state",
+            lines=(9,),
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Bank(nn.Module):
+                def __init__(self, first):
+                    super().__init__()
+                    self.layers = [first, nn.ReLU(), nn.BatchNorm1d(4)]
+            """,
+            why="behind a name, in one list",
+            lines=(7,),
+        ),
     )
     valid = (
         Example(
@@ -1382,5 +1414,19 @@ class UnregisteredSubmodules(Rule):
                     self.held = nn.ModuleList(self.parts.layers)
             """,
             why="the module that holds it registers them",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Bank(nn.Module):
+                def __init__(self, first):
+                    super().__init__()
+                    layers = [first, nn.ReLU(), nn.BatchNorm1d(4)]
+                    self.layers = nn.Sequential(*layers)
+                    self.plain = [first, nn.ReLU()]
+            """,
+            why="behind a name and a layer without a state, registered",
         ),
     )

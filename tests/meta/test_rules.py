@@ -125,6 +125,13 @@ class TestInvalid:
         assert prefilter.wanted(text.encode(), (rule,)) == (rule,)
         assert tuple(finding.line for finding in lint(rule, example, text)) == example.lines
 
+    def test_passes_the_prefilter_behind_prompts(self, rule: Rule, example: Example) -> None:
+        if rule.code == "CKP501":
+            pytest.skip("a prompt shows what a statement gives")
+        lines = example.source.splitlines(keepends=True)
+        text = "".join((">>> " if line[0].isalpha() else "... ") + line for line in lines)
+        assert prefilter.wanted(text.encode(), (rule,)) == (rule,)
+
     def test_shows_in_the_outline(self, rule: Rule, example: Example) -> None:
         assert rule.may_find(Outline(engine.parse(example.source)))
 
