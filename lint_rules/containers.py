@@ -222,10 +222,12 @@ class _Method:
         """Tell whether a method of the class makes a plain container of layers, and gives it back."""
         method = self._helpers.get(_own_attribute(value.func)) if isinstance(value, cst.Call) else None
         given = list(returned(method)) if method is not None else []
-        if method is None or len(given) != 1 or not isinstance(given[0], cst.Name):
+        if method is None or len(given) != 1 or given[0] is None:
             return False
         helper = _Method(method, self._modules, self._names, {}, {})
         helper.read()
+        if not isinstance(given[0], cst.Name):
+            return is_plain(given[0]) and any(map(helper._makes, elements(given[0])))
         made = helper._locals.get(given[0].value)
         return made is not None and made.hides_layers
 
@@ -260,6 +262,11 @@ class _Method:
             if local is None or node.value in self._registered or local.given:
                 return False
             return self._are_layers(local.values)
+        if isinstance(node, cst.IfExp):
+            return self._makes(node.body) or self._makes(node.orelse)
+        if isinstance(node, cst.Call) and (method := self._helpers.get(_own_attribute(node.func))) is not None:
+            scope, values = self._names.scope(method), list(returned(method))
+            return bool(values) and all(value and self._modules.makes(value, scope, stateful=True) for value in values)
         if isinstance(node, cst.Call) and node.args and self._names.resolve(node.func, self._scope) in COPIERS:
             node = node.args[0].value
             if isinstance(node, cst.Name) and node.value in self._locals:

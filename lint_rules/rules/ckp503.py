@@ -32,12 +32,13 @@ _WRITTEN = re.compile(
     + rb",\s*)*"
     rb"(?:f?\"[^\"\n]*\"[:,] |f?'[^'\n]*'[:,] |\w+=|[\w.]+(?:\([\w.]*\))?: )?(?:[\w.]*(?:deepcopy|_norm)\()?"
     rb"(" + _LAYER + rb")\("
-    rb"|\[\s*([a-z_]\w*)\("
+    rb"|\[\s*(?:self\.)?([a-z_]\w*)\("
     rb"|\[\s*(?:copy\.)?deepcopy\(([a-z_]\w*)\))"
 )
 #: What stands between the layers of a tuple without brackets, and in front of them.
 _BETWEEN = re.compile(rb"\), *" + _LAYER + rb"\(")
 _FIRST = re.compile(rb"= *(" + _LAYER + rb")\(")
+_RETURNED = re.compile(rb"return *[\[(]\s*(" + _LAYER + rb")\(")
 _APPENDED = re.compile(rb"\.(?:append|insert|extend)\((?:\d+, )?\[?\s*((?:torch\.)?(?:nn\.)?\w+)\b(?!\.)")
 _STORED = re.compile(rb"\][ \t]*=[ \t]*(" + _LAYER + rb")\(")
 _LISTED = re.compile(rb"= *[\[(]([\w.,\s]*\w),?\s*[\])]")
@@ -80,6 +81,8 @@ def _candidates(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     for pattern in (_WRITTEN, _APPENDED, _STORED):
         for found in pattern.finditer(data):
             yield _word_before(data, found.start()), found[found.lastindex or 0], pattern is _WRITTEN
+    if b" = self." in data:
+        yield from ((b"self.", found[1], True) for found in _RETURNED.finditer(data))
     for comma in _BETWEEN.finditer(data):
         for found in _FIRST.finditer(data, data.rfind(b"\n", 0, comma.start()) + 1, comma.start()):
             if _is_closed(data, found.end(1), comma.start() + 1):
@@ -201,7 +204,7 @@ class _Filled:
 
     def _has_layer(self, value: ast.expr) -> bool:
         return any(
-            self._may_be_layer(each) or (isinstance(each, ast.Name) and each.id in self._layers)
+            self._may_be_layer(each) or _is_own_call(each) or (isinstance(each, ast.Name) and each.id in self._layers)
             for each in nodes(value)
         )
 
@@ -226,7 +229,7 @@ def _own_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _is_own_call(node: ast.expr) -> bool:
+def _is_own_call(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and _own_name(node.func).startswith("self.")
 
 
@@ -1036,6 +1039,51 @@ class UnregisteredSubmodules(Rule):
             why="behind a name, in one list",
             lines=(7,),
         ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.made = [self._make(i) for i in range(3)]
+
+                def _make(self, i):
+                    return nn.Linear(i, i)
+            """,
+            why="made by a method of the class",
+            lines=(7,),
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(1, 1) if i else nn.Identity() for i in range(3)]
+            """,
+            why="in one of two cases",
+            lines=(7,),
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.stages = self._stages()
+
+                def _stages(self):
+                    return [nn.Linear(1, 1) for _ in range(3)]
+            """,
+            why="written where a method returns them",
+            lines=(7,),
+        ),
     )
     valid = (
         Example(
@@ -1428,5 +1476,39 @@ class UnregisteredSubmodules(Rule):
                     self.plain = [first, nn.ReLU()]
             """,
             why="behind a name and a layer without a state, registered",
+        ),
+        Example(
+            """
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.sizes = [self._size(i) for i in range(3)]
+                    self.made = nn.ModuleList([self._make(i) for i in range(3)])
+                    self.acts = self._acts()
+                    self.parts = self._parts()
+                    self.ways = [nn.ReLU() if i else nn.Identity() for i in range(3)]
+                    self.either = [self._either(i) for i in range(3)]
+
+                def _size(self, i):
+                    return i
+
+                def _make(self, i):
+                    return nn.Linear(i, i)
+
+                def _either(self, i):
+                    if i == 0:
+                        return self.made[0]
+                    return nn.Linear(i, i)
+
+                def _acts(self):
+                    return [nn.ReLU(), nn.GELU()]
+
+                def _parts(self):
+                    return nn.ModuleList() + [nn.Linear(1, 1)]
+            """,
+            why="methods that give no layers, register them, or return activations",
         ),
     )
