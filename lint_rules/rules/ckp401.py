@@ -113,6 +113,7 @@ class _Proof:
             elif name is not None and _WRAPPERS.match(name) and call.arguments:
                 self._asked |= call.arguments[0]
         self._asked |= switched["eval"] & (switched["train"] | restored)
+        self._asked |= switched["train"] & self._flow.called
         self._asked |= moved & self._flow.called.union(*(thing.deps for thing in self._asked))
         self._asked |= {thing for thing in signs if _CALLED_SO.search(thing.made_by)}
         makers = {thing.made_by for thing in self._asked}
@@ -900,8 +901,39 @@ class SaveWholeModule(Rule):
             why="a Lightning module that is restored from its checkpoint",
             lines=(11,),
         ),
+        Example(
+            """
+            import torch
+
+            from trainers import Trainer
+
+
+            class TextTrainer(Trainer):
+                def run(self, batches, path):
+                    self.model.train()
+                    for x in batches:
+                        self.model(x).sum().backward()
+                        self.optimizer.step()
+                    torch.save(self.model, path)
+            """,
+            why="put into training mode and called, as the base class elsewhere made it",
+            lines=(12,),
+        ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+            from players import make
+
+            player = make("chess")
+            player.train()
+            player.play(3)
+            torch.save(player, "player.pt")
+            """,
+            why="what trains by itself and is not called",
+        ),
         Example(
             """
             from collections import OrderedDict
