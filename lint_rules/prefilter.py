@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 #: How torch is imported under another name. A pattern that begins with a word is looked for ten times faster.
 _RENAMED = re.compile(rb"import +(?:torch\.)?(torch|nn|serialization) +as +(\w+)")
-_IMPORTED = re.compile(rb"from +torch +import +(\([^)]*|[^\n]*)")
+#: What is imported from torch, behind `from torch`, and what a statement ends with that binds torch to a name.
+_IMPORTED = re.compile(rb" +import +(\([^)]*|[^\n]*)")
+_ENDS = re.compile(rb"[ \t]*(?:#|\n|\\n)")
+_NAME = re.compile(rb"(\w+) *$")
 #: Functions of torch that give no tensor, or that rules ask for by these names alone.
 _NO_MAKERS = frozenset(
     {b"nn", b"optim", b"as", b"load", b"save", b"device", b"no_grad", b"cuda", b"jit", b"distributed"}
 )
 _WORD = re.compile(rb"[a-z]\w*")
-_BOUND = re.compile(rb"(\w+) *= torch[ \t]*(?:#|\n|\\n)")
 #: How a notebook's JSON begins, and a cell in one line of it, where line ends and quotes are escaped.
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _ESCAPED = re.compile(rb"\"source\": ?\[? ?\"[^\"]")
@@ -56,22 +58,39 @@ def wanted(data: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
     if escaped and _ESCAPED.search(data) is not None:
         data += data.replace(b"\\n", b"\n").replace(b'\\"', b'"')
     if b"torch" in data:
-        data = _spelled_out(data, b"\\n" if escaped else b"\n")
+        data = _spelled_out(data)
     seen: dict[Needle, bool] = {}
     return tuple(rule for rule in rules if any(_all_held(data, need, seen) for need in rule.needs))
 
 
-def _spelled_out(data: bytes, newline: bytes) -> bytes:
+def _spelled_out(data: bytes) -> bytes:
     """Write `torch.`, `nn.` and `serialization.` where a source has other names for these, or none in front."""
-    renamed = set(_RENAMED.findall(data))
-    if any(b"= torch" + end in data for end in (newline, b" ", b"\t")):
-        renamed.update((b"torch", name) for name in _BOUND.findall(data))
+    renamed = {*_RENAMED.findall(data), *((b"torch", name) for name in _bound_to_torch(data))}
     for package, name in renamed:
         if name != package:
             data = re.sub(rb"\b" + name + rb"\.", package + b".", data)
-    for name in set(_WORD.findall(b" ".join(_IMPORTED.findall(data)))) - _NO_MAKERS:
+    imported = (_IMPORTED.match(data, start) for start in _behind(data, b"from torch"))
+    for name in {word for each in imported if each for word in _WORD.findall(each[1])} - _NO_MAKERS:
         data = data.replace(b" %s(" % name, b" torch.%s(" % name)
     return data
+
+
+def _bound_to_torch(data: bytes) -> Iterator[bytes]:
+    """Yield the names that are given to torch: `lib = torch`."""
+    for end in _behind(data, b"= torch"):
+        if _ENDS.match(data, end):
+            start = end - len(b"= torch")
+            name = _NAME.search(data, data.rfind(b"\n", 0, start) + 1, start)
+            if name is not None:
+                yield name[1]
+
+
+def _behind(data: bytes, text: bytes) -> Iterator[int]:
+    """Yield where a text ends."""
+    start = data.find(text)
+    while start >= 0:
+        yield start + len(text)
+        start = data.find(text, start + 1)
 
 
 def may_be_notebook(data: bytes) -> bool:

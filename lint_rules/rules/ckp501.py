@@ -68,6 +68,11 @@ _CELL = re.compile(r"^# ?%%", re.MULTILINE)
 _WHOLE_CELL = re.compile(rb"\"source\": ?\[?\"[^\"]")
 
 
+def _has_tensors(data: bytes) -> bool:
+    """Tell whether a source may use torch, or a library that gives its tensors."""
+    return any(library in data for library in (b"torch", b"transformers", b"diffusers"))
+
+
 def _may_move_tensor(data: bytes) -> bool:
     """Tell whether a statement may move a tensor; cheap, and often wrong."""
     lines = not may_be_notebook(data)  # a notebook's JSON breaks lines in its own way
@@ -235,7 +240,7 @@ class DiscardedTensorTo(Rule):
     code = "CKP501"
     name = "discarded-tensor-to"
     summary = "A tensor is moved and the result thrown away"
-    needs = tuple((library, _may_move_tensor) for library in (b"torch", b"transformers", b"diffusers"))
+    needs = ((_has_tensors, _may_move_tensor),)
     marks = frozenset()
 
     def may_find(self, outline: Outline) -> bool:
