@@ -108,7 +108,11 @@ class _Server:
     """The process, seen from here."""
 
     def __init__(self, hashes: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OPENBLAS_NUM_THREADS": "1",  # else SciPy's starts threads when it is imported
+        }
         if hashes:
             environment["PYTHONHASHSEED"] = hashes
         self._process = subprocess.Popen(

@@ -400,6 +400,12 @@ def test_a_process_with_threads_is_not_forked(tmp_path):
     assert not torch.equal(first, again)
 
 
+def test_libraries_are_kept_from_starting_threads(tmp_path):
+    file = tmp_path / "counting.py"
+    file.write_text("import torch, os; DRAWN = torch.tensor(float(os.environ['OPENBLAS_NUM_THREADS']))")
+    assert _drawn("counting", file) == 1.0
+
+
 def test_a_module_that_ends_the_process_answers_nothing(tmp_path):
     (tmp_path / "ending.py").write_text("import os; os._exit(3)")
     assert _drawn("ending", tmp_path / "ending.py") is None
