@@ -289,7 +289,9 @@ class Machine(ABC):
         for module in receivers:
             own = {keep for keep in kept if keep.source is module}
             for keep in own:
-                if self._overwritten.get(module, 0) > keep.order and not updated and not self._expecting_error:
+                anew = any(each.born > keep.order for each in module.wholes())
+                written = self._overwritten.get(module, 0) > keep.order and not anew
+                if written and not updated and not self._expecting_error:
                     self.aliased[keep.node] = None
             if not own:
                 self._clock += 1

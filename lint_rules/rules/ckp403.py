@@ -797,6 +797,34 @@ class StateDictAlias(Rule):
         Example(
             """
             import torch
+            from torch import nn
+
+
+            class Net(nn.Module):
+                def __init__(self, size):
+                    super().__init__()
+                    self.head = nn.Linear(size, 2)
+
+
+            def make(size):
+                net = Net(size)
+                return net, net.head
+
+
+            first = None
+            for chunks in (1, 2, 4):
+                net, head = make(2)
+                if first is None:
+                    first = net.head.state_dict()
+                else:
+                    net.head.load_state_dict(first)
+                head(torch.ones(chunks, 2)).sum().backward()
+            """,
+            why="the part of a net that each round makes anew",
+        ),
+        Example(
+            """
+            import torch
 
             from networks import Net, accuracy
 
