@@ -166,7 +166,7 @@ class TensorNames:
             if self._is_loaded(node.value):
                 return True
             key = _key(node)
-            return key in TENSOR_KEYS or (_ENTRIES.match(key) is not None and self._is_of_batch(node.value))
+            return key in TENSOR_KEYS or self._is_entry(node)
         if isinstance(node, cst.Attribute):
             if node.attr.value == "timesteps":
                 return self._sets_timesteps(node.value)
@@ -275,7 +275,8 @@ class TensorNames:
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
             elif isinstance(node, cst.For) and _binds(node.target, name):
-                yield order, self._is_unpacked(node) or _is_weight(node, name) or self._is_listed(node) or None
+                shown = self._is_unpacked(node) or (self._is_from_loader(node) and _UNPACKED.match(name) is not None)
+                yield order, shown or _is_weight(node, name) or self._is_listed(node) or None
             elif isinstance(node, cst.AsName) and _binds(node.name, name):
                 yield order, False
 
@@ -286,6 +287,8 @@ class TensorNames:
             return self._attributes.is_tensor(name) if "." in name else self._is_name_of_tensor(name, place)
 
         if Tensors(self._names, self.scope, known, moved=True).gives(value) or _key(value) in TENSOR_KEYS:
+            return True
+        if isinstance(value, cst.Subscript) and self._is_entry(value):
             return True
         if isinstance(value, cst.Call) and (
             self._names.resolve(value.func, self.scope) in PARAMETERS
@@ -330,6 +333,10 @@ class TensorNames:
 
     # What a loader gives
 
+    def _is_entry(self, node: cst.Subscript) -> bool:
+        """Tell whether a batch that is a dict has a tensor under a key, as its name says."""
+        return _ENTRIES.match(_key(node)) is not None and self._is_of_batch(node.value)
+
     def _is_of_batch(self, value: cst.BaseExpression) -> bool:
         """Tell whether a name is what a loop over a loader gives."""
         batches = (_batch(node) for node in self.nodes if isinstance(node, cst.For))
@@ -365,6 +372,14 @@ class TensorNames:
         if (bool(kept) and all(map(self._is_loader, kept))) or self._is_given_loader(source):
             return True
         return bound == [None] and _are_batched(batch, self._names) and _BATCHES.search(name_of(source)) is not None
+
+    def _is_from_loader(self, loop: cst.For) -> bool:
+        """Tell whether a loop unpacks what a parameter gives that is annotated as torch's loader."""
+        source, batch = _batch(loop)
+        annotation = self._annotation(source)
+        types = self._names.admitted(annotation, self.scope) if annotation is not None else []
+        is_loader = bool(types) and all(self._names.resolve(each, self.scope) == _LOADER for each in types)
+        return is_loader and isinstance(batch, (cst.Tuple, cst.List))
 
     def _is_given_loader(self, source: cst.BaseExpression) -> bool:
         """Tell whether each call by the function's name passes torch's loader where it loops over a parameter."""

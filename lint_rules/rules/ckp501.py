@@ -35,6 +35,8 @@ _OPEN = re.compile(rb"(?:[(\[{,=+\-*/|&<>\\]|\b(?:and|or|not|in|is|if|else|retur
 _LAST = re.compile(
     rb"(?:[^\n()]|\((?:[^\n()]|\([^\n()]*\))*\))*(?:\)[ \t]*(?:[#;,][^\n]*|(?:\\n)?\",?)?|\(?)\r?(?:\n|$)"
 )
+#: An entry of a batch that is a dict.
+_ENTRY = rb"\w+\[\\?[\"'](?:\w+_)?(?:img|image|pixel_value|label|target|mask|video|audio|depth|x\b|y\b)"
 #: What stands behind a name that is a tensor, ...
 _EVIDENT = re.compile(
     rb"\.(?:" + _SHOWS + rb")\("
@@ -42,6 +44,7 @@ _EVIDENT = re.compile(
     rb"|\s*=[^=\n]*(?:torch\.(?!nn\.[A-Z]|compile|load|jit|hub|optim|device|Gen)[\w.]+\(|[Tt]ensor\(|Parameter\(|_sequence\()"
     rb"|\s*=(?!=)[^\n]*\.(?:generate|encode|" + _COMPUTES + rb"|" + _SHOWS + rb")\("
     rb"|\s*=(?!=)[^\n]*\b(?:" + "|".join(sorted(TENSOR_KEYS)).encode() + rb")\b"
+    rb"|\s*=\s*" + _ENTRY
 )
 #: ... on both sides of it, ...
 _TESTED = {
@@ -56,7 +59,7 @@ _LOOPED = re.compile(rb"\b[^\n]* in [^\n]*(?:[Ll]oader|batches|_iter|parameters\
 _LOOPED_OVER = re.compile(rb"\b[^\n]* in ")
 _TAKEN_APART = re.compile(
     rb"[ \t\"]*\(?\w+(?:\s*,\s*\w+)+,?[\s\\]*\)?[\s\\]*=\s*"
-    rb"(?:\w+\b(?![.(\[])|next\(|[^\n]*\btorch\.|(?:self\.)?(\w+)\()"
+    rb"(?:\w+\b(?![.(\[])|next\(|[^\n]*\btorch\.|(?:self\.)?(\w+)\(|" + _ENTRY + rb")"
 )
 #: ... or what a loop takes one by one, and an annotation that says that these are tensors.
 _ONE_BY_ONE = re.compile(rb" in (\w+):")
@@ -437,6 +440,47 @@ class DiscardedTensorTo(Rule):
             """,
             why="torch is not imported: a scheduler's steps",
             lines=(5,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def run(train_loader, net, device):
+                for batch in train_loader:
+                    images, masks = batch["image"], batch["mask"]
+                    images.to(device)
+                    net(images, masks.to(device))
+            """,
+            why="names for the entries of a batch",
+            lines=(7,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def test(test_loader, net, device):
+                for batch in test_loader:
+                    image = batch["image"]
+                    image.to(device)
+                    net(image)
+            """,
+            why="a name for an entry of a batch",
+            lines=(7,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def run(loader: torch.utils.data.DataLoader, net, device):
+                for step, (img, lab) in enumerate(loader):
+                    img.to(device)
+                    net(img, lab)
+            """,
+            why="a parameter that is annotated as torch's loader",
+            lines=(6,),
         ),
         Example(
             """
@@ -1132,6 +1176,25 @@ class DiscardedTensorTo(Rule):
         ),
     )
     valid = (
+        Example(
+            """
+            import torch
+            from torch_geometric.loader import DataLoader
+
+
+            def run(one: torch.utils.data.DataLoader, two: DataLoader, three, net, device):
+                for graph, lab in one:
+                    graph.to(device)
+                for img, lab in two:
+                    img.to(device)
+                for image in one:
+                    image.to(device)
+                for batch in three:
+                    mask = batch["mask"]
+                    mask.to(device)
+            """,
+            why="what torch's loader may give besides, and what other loaders give",
+        ),
         Example(
             """
             import torch
