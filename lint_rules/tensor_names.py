@@ -13,7 +13,7 @@ import libcst as cst
 
 from lint_rules.evidence import own, returned
 from lint_rules.knowledge import ONLY_TENSORS, PARAMETERS, TENSOR_KEYS
-from lint_rules.tensors import Tensors
+from lint_rules.tensors import PAIRS, Tensors
 from lint_rules.tree import argument, dotted, keyword, method_of, name_of, text_of, walk
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class TensorNames:
         if isinstance(node, cst.Call):
             return self._is_chained(node)
         if isinstance(node, cst.Subscript):
-            if self._is_loaded(node.value):
+            if self._is_loaded(node.value) or self._is_checked(node, statement):
                 return True
             key = _key(node)
             return key in TENSOR_KEYS or self._is_entry(node)
@@ -216,20 +216,20 @@ class TensorNames:
             isinstance(state, cst.Name) and state.value == value.value for state in states
         )
 
-    def _is_checked(self, name: cst.Name, statement: cst.CSTNode) -> bool:
-        """Tell whether a statement stands where `isinstance(name, torch.Tensor)` holds."""
+    def _is_checked(self, asked: cst.BaseExpression, statement: cst.CSTNode) -> bool:
+        """Tell whether a statement stands where `isinstance(asked, torch.Tensor)` holds."""
         return any(
             isinstance(node, cst.If)
-            and self._asks(node.test, name.value)
+            and self._asks(node.test, asked)
             and any(each is statement for each in walk(node.body))
             for node in self.nodes
         )
 
-    def _asks(self, test: cst.BaseExpression, name: str) -> bool:
+    def _asks(self, test: cst.BaseExpression, about: cst.BaseExpression) -> bool:
         if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
-            return self._asks(test.left, name) or self._asks(test.right, name)
+            return self._asks(test.left, about) or self._asks(test.right, about)
         given = [arg.value for arg in test.args] if isinstance(test, cst.Call) else []
-        if not isinstance(test, cst.Call) or not any(_binds(each, name) for each in given[:1]):
+        if not isinstance(test, cst.Call) or not any(each.deep_equals(about) for each in given[:1]):
             return False
         asked = self._names.resolve(test.func, self.scope)
         if asked == "builtins.isinstance":
@@ -270,7 +270,7 @@ class TensorNames:
                         beside = _beside(target.target, node.value, name)
                         of_batch = self._is_of_batch(node.value) or self._is_next_batch(node.value)
                         taken = self._is_taken(target.target, node.value, name)
-                        taken = taken or self._is_helped(target.target, node.value, name)
+                        taken = taken or self._is_helped(target.target, node.value, name) or self._is_pair(node.value)
                         yield order, beside or taken or (of_batch and _are_batched(target.target, self._names)) or None
             elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name) and node.target.value == name:
                 yield order, self._is_type(node.annotation.annotation) or None
@@ -309,6 +309,12 @@ class TensorNames:
 
     def _is_type(self, annotation: cst.BaseExpression) -> bool:
         return is_type(annotation, self.scope, self._names)
+
+    def _is_pair(self, value: cst.BaseExpression) -> bool:
+        """Tell whether a call gives two tensors: `values, places = torch.max(x, 1)`."""
+        return (
+            isinstance(value, cst.Call) and PAIRS.match(self._names.resolve(value.func, self.scope) or "") is not None
+        )
 
     def _is_taken(self, target: cst.CSTNode, value: cst.BaseExpression, name: str) -> bool:
         """Tell whether a name is given an element of a parameter whose annotation says that it is a tensor."""

@@ -40,7 +40,8 @@ FRESH = re.compile(
     r"torch\.((Float|Long|Int|Double|Half|Bool|Byte)?Tensor|tensor|as_tensor|from_numpy|arange|linspace|logspace|eye"
     r"|hann_window|hamming_window|(zeros|ones|empty|full|rand|randn|randint|randperm)(_like)?)$"
 )
-_PAIRS = re.compile(r"torch\.(topk|max|min|sort|median|mode|kthvalue|cummax|cummin)$")
+#: Those that give two tensors.
+PAIRS = re.compile(r"torch\.(topk|max|min|sort|median|mode|kthvalue|cummax|cummin)$")
 _MAKERS = re.compile(r"torchvision\.transforms\.(\w+\.)?(ToTensor|PILToTensor)$")
 _COMPARED = (cst.Equal, cst.NotEqual, cst.LessThan, cst.LessThanEqual, cst.GreaterThan, cst.GreaterThanEqual)
 _ARITHMETIC = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide, cst.Power, cst.MatrixMultiply, cst.Modulo)
@@ -105,7 +106,7 @@ class Tensors:
 
     def _view(self, node: cst.Attribute) -> bool:
         if node.attr.value in {"values", "indices"} and isinstance(node.value, cst.Call):
-            return _PAIRS.match(self._names.resolve(node.value.func, self._scope) or "") is not None
+            return PAIRS.match(self._names.resolve(node.value.func, self._scope) or "") is not None
         spelled = name_of(node)
         own = spelled.startswith("self.") and self._known(spelled)
         return own or (node.attr.value in _VIEWS and self.gives(node.value))

@@ -48,7 +48,7 @@ _EVIDENT = re.compile(
 )
 #: ... on both sides of it, ...
 _TESTED = {
-    b"isinstance(": re.compile(rb", (?:torch\.)?Tensor"),
+    b"isinstance(": re.compile(rb"(?:\[[^\]\n]*\])?, (?:torch\.)?Tensor"),
     b"is_tensor(": re.compile(rb"\b"),
     b"register_buffer('": re.compile(rb"'"),
     b'register_buffer("': re.compile(rb'"'),
@@ -480,6 +480,41 @@ class DiscardedTensorTo(Rule):
                     net(img, lab)
             """,
             why="a parameter that is annotated as torch's loader",
+            lines=(6,),
+        ),
+        Example(
+            """
+            import torch
+
+
+            def move(batch, device):
+                for key in batch:
+                    if isinstance(batch[key], torch.Tensor):
+                        batch[key].to(device)
+            """,
+            why="an entry that is asked for its type",
+            lines=(7,),
+            fixed="""
+            import torch
+
+
+            def move(batch, device):
+                for key in batch:
+                    if isinstance(batch[key], torch.Tensor):
+                        batch[key] = batch[key].to(device)
+            """,
+        ),
+        Example(
+            """
+            import torch
+
+
+            def predict(net, x):
+                best, places = torch.max(net(x), 1)
+                places.cpu()
+                return best, places
+            """,
+            why="one of two that torch gives",
             lines=(6,),
         ),
         Example(
@@ -1176,6 +1211,22 @@ class DiscardedTensorTo(Rule):
         ),
     )
     valid = (
+        Example(
+            """
+            import torch
+
+
+            def move(batch, other, device):
+                for key in batch:
+                    if isinstance(other[key], torch.Tensor):
+                        batch[key].to(device)
+                first, second = torch.nn.Linear(2, 2), torch.max
+                first.to(device)
+                third, fourth = other.max(batch, 1)
+                fourth.to(device)
+            """,
+            why="an entry of another dict is asked for its type, and pairs of other things",
+        ),
         Example(
             """
             import torch
